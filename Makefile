@@ -1,0 +1,40 @@
+# make lab     set up, then open the course in JupyterLab     (LAB_ARGS="--no-browser --port 8890" is passed on)
+# make test    set up, then the whole suite: the package's tests, and every notebook against its stored outputs
+# make notebooks    re-execute every notebook in place      make lint    style      make clean    remove the set-up
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+LAB_ARGS ?=
+
+.PHONY: install lab test notebooks lint clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[lab,test]'
+	touch $(INSTALLED)
+
+lab: install
+	$(BIN)/python -m course_utils data mini
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb $(LAB_ARGS)
+
+# One thread a process: the processes share the cores already.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests
+	$(BIN)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
+
+notebooks: install
+	$(BIN)/jupyter execute --inplace $(NOTEBOOKS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,410 @@
+"""The command line, `python -m course_utils COMMAND`; every command has `--help`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import json
+import logging
+import re
+import statistics
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from course_utils import environment
+from course_utils.configuration import ConfigurationError
+
+if TYPE_CHECKING:
+    from course_utils.configuration import Config
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Data = Annotated[str, typer.Option(help="A folder of clips, a stored set, or the name mini or urbansound8k.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Out = Annotated[Path, typer.Option(help="The folder to write to.")]
+Run = Annotated[Path, typer.Option(help="The folder of a run, as `train --out` made it.")]
+_SPLIT = ("split", "train_folds", "valid_folds", "test_folds", "valid_fraction", "seed", "skip_bad")
+_MIXING = ("replicas", "shuffle", "joint", "slot_seconds", "equalize_energy")
+_FEATURES = ("n_fft", "hop_length", "n_mels", "noise_snr")
+_TRAINING = (
+    *("model", "width", "head", "norm", "fresh_pairs", "spec_augment", "mixup", "epochs", "batch_size", "optimizer"),
+    *(
+        "learning_rate",
+        "beta1",
+        "weight_decay",
+        "schedule",
+        "patience",
+        "accelerator",
+        "devices",
+        "precision",
+        "workers",
+    ),
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    app(prog_name="python -m course_utils")
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Look at this machine: versions, GPU, disk, data; what to do about each."""
+    found = [*environment.findings(), *_data_findings()]
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+    else:
+        signs = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
+        for finding in found:
+            typer.echo(f"{signs[finding.state]} {finding.name}: {finding.says}")
+            if finding.remedy:
+                typer.echo(f"      → {finding.remedy}")
+    if any(finding.state == "fault" for finding in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="mini or urbansound8k.")],
+    root: Annotated[Path | None, typer.Option(help="The folder to hold it; the course's own if not given.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Stop once so many clips are out (urbansound8k).")] = None,
+) -> None:
+    """Make `mini`, or download UrbanSound8K, whole or in part; then say what is there."""
+    with _plain_errors():
+        from course_utils import datasets
+        from course_utils.datasets import mini, urbansound8k
+
+        if name not in datasets.NAMES:
+            raise datasets.DatasetError(f"no data set {name!r}; there are {' and '.join(datasets.NAMES)}")
+        place = root or datasets.default_root(name)
+        if name == "mini":
+            if clips is not None:
+                raise datasets.DatasetError("--clips is for urbansound8k; mini is generated whole")
+            folder = mini.build(place)
+        elif clips is None:
+            folder = urbansound8k.download(place)
+        else:
+            folder = urbansound8k.stream(place, clips)
+        typer.echo(datasets.open_folder(folder, name).describe())
+
+
+def _with_options(*names: str) -> Callable[[Callable], Callable]:
+    """Give a command an option for each of these fields of `Config` and `Recipe`, in place of its `**options`.
+
+    Types, defaults and help come from the two classes, so that an option is described once.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        command.__signature__ = signature.replace(parameters=own + [_option(name) for name in names])
+        command.__annotations__ = {p.name: p.annotation for p in command.__signature__.parameters.values()}
+        return command
+
+    return decorate
+
+
+def _option(name: str) -> inspect.Parameter:
+    from course_utils.configuration import Config, Recipe
+
+    owner = Recipe if name in _MIXING else Config
+    kind, default = (
+        typing.get_type_hints(owner)[name],
+        getattr(Config(data="").recipe if owner is Recipe else Config(data=""), name),
+    )
+    if name.endswith("_folds"):
+        kind, default = str, ",".join(map(str, default or ()))
+    elif typing.get_origin(kind) is Literal:
+        kind = str
+    text = re.search(rf"^ +{name}: (.+?)(?=\n +\w+: |\n\n|\n *$)", owner.__doc__, re.MULTILINE | re.DOTALL).group(1)
+    annotation = Annotated[kind, typer.Option(help=" ".join(text.split()))]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _config(data: str, options: dict) -> Config:
+    from course_utils.configuration import Config, Recipe
+
+    recipe = Recipe(**{name: options.pop(name) for name in _MIXING if name in options})
+    folds = {name: _folds(options.pop(name), name) for name in list(options) if name.endswith("_folds")}
+    if options["split"] == "random" and (folds["train_folds"] or folds["valid_folds"]):
+        raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
+    folds["train_folds"] = folds["train_folds"] or None
+    return Config(data=data, recipe=recipe, **folds, **options)
+
+
+def _folds(text: str, name: str) -> tuple[int, ...]:
+    """Read `1,2,5-9`."""
+    folds: list[int] = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not match:
+            raise ConfigurationError(f"--{name.replace('_', '-')}: {part!r} is no fold; write 1,2 or 5-9")
+        folds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(folds)
+
+
+@app.command()
+@_with_options(*_SPLIT, *_MIXING, *_FEATURES)
+def mix(
+    data: Data,
+    out: Out,
+    form: Annotated[str, typer.Option(help="`mel` (CNN10's) or `wav` (the CRNN's).")] = "mel",
+    overwrite: Annotated[bool, typer.Option(help="Replace another set in that folder.")] = False,
+    **options: Any,
+) -> None:
+    """Write the report's stored data sets: log-mels in shards, or WAV files and a table."""
+    with _plain_errors():
+        import pandas as pd
+
+        from course_utils import experiment
+        from course_utils.mixing import is_stored_set, write_set
+
+        if is_stored_set(Path(data)):
+            raise ConfigurationError(f"{data}: a stored set already; --data takes a folder of clips")
+        config = _config(data, options)
+        parts = experiment.prepare(config)
+        typer.echo("\n".join(parts.notes))
+        plan = pd.concat([part.plan for part in (parts.train, parts.valid, parts.test)], ignore_index=True)
+        write_set(
+            *(out, form, parts.test.cache, plan, parts.taxonomy, config.recipe, config.mel, config.noise_snr),
+            seed=config.seed,
+            overwrite=overwrite,
+        )
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        typer.echo(f"{len(plan):,} mixtures, {size / 1e6:.0f} MB, in {out}")
+
+
+@app.command()
+@_with_options(*_TRAINING, *_SPLIT, *_MIXING, *_FEATURES)
+def train(data: Data, out: Out, **options: Any) -> None:
+    """Train a network; the same command goes on with a run that was stopped."""
+    with _plain_errors():
+        if not _train(_config(data, options), out):
+            raise typer.Exit(130)
+        typer.echo(f"next: python -m course_utils evaluate --run {out}")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Annotated[str | None, typer.Option(help="Test on other clips than those of the run.")] = None,
+    folds: Annotated[str, typer.Option(help="Test on these folds, as 1,2,5-9.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Score the best checkpoint of a run on its test part: scores, intervals, baselines."""
+    with _plain_errors():
+        report = _evaluate(run, data, _folds(folds, "folds") or None, quiet=as_json)
+        typer.echo(json.dumps(report, indent=2) if as_json else _table(report))
+
+
+@app.command()
+def predict(
+    run: Run,
+    files: Annotated[list[Path], typer.Argument(help="Sound files of any length.")],
+    as_json: Json = False,
+) -> None:
+    """Name the classes in recordings: labels, probabilities, a timeline."""
+    with _plain_errors():
+        from course_utils import inference
+        from course_utils.audio import AudioError
+
+        found, failed = [], False
+        for file in files:
+            try:
+                found.append(inference.predict(run, file))
+            except AudioError as error:
+                failed = True
+                typer.echo(str(error), err=True)
+        if as_json:
+            values = [{**vars(p), "timeline": p.timeline.to_dict("records")} for p in found]
+            typer.echo(json.dumps(values, indent=2))
+        for prediction in [] if as_json else found:
+            typer.echo(
+                f"{prediction.path}, {prediction.seconds:.1f} s: {', '.join(prediction.labels) or 'none of the classes'}"
+            )
+            for name, probability in list(prediction.probabilities.items())[:5]:
+                typer.echo(f"  {name:20s} {probability:.2f}")
+            for row in prediction.timeline.to_dict("records"):
+                start, end = row.pop("start"), row.pop("end")
+                top = sorted(row.items(), key=lambda item: -item[1])[:2]
+                typer.echo(f"  {start:6.1f}–{end:.1f} s  " + "  ".join(f"{name} {p:.2f}" for name, p in top))
+        if failed:
+            raise typer.Exit(2)
+
+
+@app.command()
+@_with_options(
+    *_TRAINING, *(name for name in _SPLIT if not name.endswith("_folds") and name != "split"), *_MIXING, *_FEATURES
+)
+def crossval(
+    data: Data,
+    out: Out,
+    folds: Annotated[
+        str, typer.Option(help="Folds to test on in turn, as 1,2,3; all that are there if not given.")
+    ] = "",
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Train on all folds but one, test on that one, in turn; the same command goes on where it stopped."""
+    with _plain_errors():
+        from course_utils import datasets
+        from course_utils.files import write_json
+
+        present = sorted(datasets.load(data).clips["fold"].unique().tolist())
+        chosen = _folds(folds, "folds") or tuple(present)
+        reports = {}
+        for fold in chosen:
+            others = ",".join(str(f) for f in present if f != fold)
+            fold_options = {
+                **options,
+                "split": "official",
+                "train_folds": others,
+                "valid_folds": "",
+                "test_folds": str(fold),
+            }
+            config, run = _config(data, fold_options), out / f"fold{fold}"
+            if not _train(config, run, quiet=as_json):
+                raise typer.Exit(130)
+            reports[fold] = _evaluate(run, None, None, quiet=True)
+            typer.echo(f"fold {fold}: {_headline(reports[fold])}", err=as_json)
+        summary = _summary(reports)
+        write_json(out / "crossval.json", summary)
+        typer.echo(
+            json.dumps(summary, indent=2) if as_json else f"mean of {len(reports)} folds: {_headline(summary['mean'])}"
+        )
+        typer.echo(f"results: {out / 'crossval.json'}", err=True)
+
+
+def _train(config: Config, out: Path, quiet: bool = False) -> bool:
+    """Say what will be done, train, say what came of it; return False if Ctrl-C ended it."""
+    from course_utils import experiment, training
+
+    mixtures = experiment.prepare(config)
+    say = functools.partial(typer.echo, err=quiet)
+    say("\n".join(mixtures.notes))
+    say(training.describe(config, mixtures))
+    state = training.train(config, out, mixtures)
+    if state.interrupted:
+        say(f"stopped; {state.epoch} finished epochs are kept in {out}, and the same command goes on from there")
+        return False
+    best = f"; best validation mAP {state.best:.3f} in epoch {state.best_epoch}" if state.best >= 0 else ""
+    say(f"{state.epoch} epochs done{best}; checkpoints and history.csv in {out}")
+    return True
+
+
+def _evaluate(run: Path, data: str | None, folds: tuple[int, ...] | None, quiet: bool) -> dict:
+    from course_utils import inference
+    from course_utils.files import write_json
+
+    report, notes = inference.evaluate(run, data, folds)
+    other = "".join(
+        f"-{part}" for part in (data and Path(data).name, folds and "fold" + "_".join(map(str, folds))) if part
+    )
+    path = (run if run.is_dir() else run.parent) / f"evaluation{other}.json"
+    write_json(path, report)
+    typer.echo("\n".join([*notes, f"results: {path}"]), err=quiet)
+    return report
+
+
+def _headline(report: dict) -> str:
+    macro = report["labels"]["macro"]
+    return f"mAP {report['mAP']:.3f}, macro F1 {macro['f1']:.3f}, exact match {report['exact_match']:.3f}"
+
+
+def _summary(reports: dict[int, dict]) -> dict:
+    """Return mean and spread over folds of every number that a report holds."""
+
+    def combine(values: list, how: Callable) -> Any:
+        if isinstance(values[0], dict):
+            return {key: combine([value[key] for value in values], how) for key in values[0]}
+        return how(values)
+
+    kept = ("mixtures", "exact_match", "mAP", "labels", "combinations", "baselines")
+    parts = [{key: report[key] for key in kept} for report in reports.values()]
+    return {
+        "folds": list(reports),
+        "mean": combine(parts, statistics.fmean),
+        "stdev": combine(parts, lambda values: statistics.stdev(values) if len(values) > 1 else 0.0),
+    }
+
+
+def _table(report: dict) -> str:
+    def row(name: str, value: float, key: str, baseline: str) -> str:
+        low, high = report["intervals"][key]
+        others = "  ".join(f"{b[baseline]:9.3f}" for b in report["baselines"].values())
+        return f"  {name:22s} {value:6.3f}  [{low:.3f}, {high:.3f}]  {others}"
+
+    labels, combinations = report["labels"], report["combinations"]
+    heads = "  ".join(f"{name.replace('_', ' ')[:9]:>9s}" for name in report["baselines"])
+    lines = [
+        f"{report['mixtures']:,} mixtures" + " " * 20 + f"95 % interval    {heads}",
+        row("exact match", report["exact_match"], "exact_match", "exact_match"),
+        row("mAP", report["mAP"], "mAP", "mAP"),
+        row("macro F1", labels["macro"]["f1"], "labels.macro.f1", "macro_f1"),
+        "",
+        f"  {'':22s} {'precision':>9s} {'recall':>9s} {'F1':>9s} {'AP':>9s} {'positives':>9s}",
+    ]
+    for title, scores in (("labels", labels), ("combinations", combinations)):
+        for kind, values in scores.items():
+            lines.append(
+                f"  {title + ', ' + kind:22s} " + " ".join(f"{values[k]:9.3f}" for k in ("precision", "recall", "f1"))
+            )
+    for name, values in report["per_class"].items():
+        numbers = [values[k] for k in ("precision", "recall", "f1", "average_precision")]
+        shown = " ".join("        –" if v is None else f"{v:9.3f}" for v in numbers)
+        lines.append(f"  {name:22s} {shown} {values['positives']:9.0f}")
+    without = report["without_positives"]
+    for kind, names in without.items():
+        if names:
+            lines.append(f"  {kind} without positives, left out of macro: {', '.join(names)}")
+    return "\n".join(lines)
+
+
+def _data_findings() -> list[environment.Finding]:
+    try:
+        from course_utils import datasets
+
+        found = []
+        for name in datasets.NAMES:
+            place = datasets.default_root(name)
+            if place.is_dir():
+                says = datasets.open_folder(place, name).describe()
+                found.append(environment.Finding(f"data, {name}", "ok", says))
+            else:
+                remedy = "made at first use" if name == "mini" else datasets.urbansound8k.HOW_TO_GET_IT
+                found.append(environment.Finding(f"data, {name}", "note", f"not in {place}", remedy))
+        return found
+    except (ImportError, ValueError, OSError) as error:
+        return [environment.Finding("data", "fault", str(error))]
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn errors that have a remedy into one sentence and exit code 2."""
+    try:
+        yield
+    except (ConfigurationError, ImportError, OSError) as error:
+        _fail(error)
+    except ValueError as error:  # DatasetError, AudioError, SplitError and the like: bad input, named
+        if type(error).__module__.startswith("course_utils") or type(error) is ValueError:
+            _fail(error)
+        raise
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        _fail("the GPU's memory is full: use a smaller --batch-size or --width, or --accelerator cpu")
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise typer.Exit(130) from None
+
+
+def _fail(error: object) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(2) from None

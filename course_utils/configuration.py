@@ -1,0 +1,148 @@
+"""The configuration of a run: every number that decides what it computes, with its default and its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+class ConfigurationError(ValueError):
+    """A configuration that cannot be run; the message names the value and what to do."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How two clips become a mixture; the defaults are the report's, where it says.
+
+    Attributes:
+        replicas: How often every clip occurs among the pairs.
+        shuffle: Shuffle before pairing; without it neighbours in the listing are paired.
+        joint: `butt` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length.
+        slot_seconds: Length of a slot, in seconds.
+        equalize_energy: Scale both clips to the same energy (sum of squares) before joining.
+    """
+
+    replicas: int = 3
+    shuffle: bool = True
+    joint: Literal["butt", "slots"] = "butt"
+    slot_seconds: float = 4.0
+    equalize_energy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ConfigurationError(f"replicas must be at least 1, not {self.replicas}")
+        if self.joint not in ("butt", "slots"):
+            raise ConfigurationError(f"joint is 'butt' or 'slots', not {self.joint!r}")
+        if self.slot_seconds <= 0:
+            raise ConfigurationError(f"slot_seconds must be positive, not {self.slot_seconds}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run computes. It is stored in every checkpoint.
+
+    Attributes:
+        data: A folder of clips, a stored set of mixtures, or `mini` or `urbansound8k`.
+        model: `cnn10` or `crnn`.
+        width: Channels of CNN10's first block; 64 is the paper's.
+        head: `labels` (one sigmoid a class) or `combinations` (one a pair).
+        norm: The CRNN's normalisation, `db` or `whiten`.
+        split: `official` (by fold, split before mixing) or `random` (the report's: mix first, split after).
+        train_folds: None means all folds that are not named.
+        valid_folds: If empty, `valid_fraction` of the training recordings validate.
+        test_folds: Folds to test on.
+        valid_fraction: Of the training recordings (`official`) or mixtures (`random`).
+        recipe: How clips become mixtures.
+        fresh_pairs: Draw new training pairs every epoch; None means yes for `official`, no for `random`.
+        n_fft: Samples in a frame, in front of CNN10.
+        hop_length: Samples from one frame to the next: 512 is an overlap of 0.5, 256 of 3/4.
+        n_mels: Mel bands, in front of CNN10.
+        noise_snr: Noise on the mel power while training, in dB; None adds none.
+        spec_augment: Mask stripes of the log-mel while training.
+        mixup: Mix pairs of training examples, sound and labels.
+        epochs: At most so many.
+        batch_size: Mixtures in a batch.
+        optimizer: `adam` or `adamw`.
+        learning_rate: The highest, where there is a schedule.
+        beta1: Adam's first decay rate, the report's "momentum".
+        weight_decay: Adam's L2 penalty, or AdamW's decay.
+        schedule: `constant`, `onecycle`, or `step` (halved every ten epochs).
+        patience: Stop after so many epochs without a better validation mAP; 0 never stops early.
+        seed: Of everything random.
+        skip_bad: Leave out clips that cannot be decoded.
+        accelerator: `auto`, `cpu`, `cuda`, `mps`.
+        devices: How many.
+        precision: `auto` (bf16 on CUDA, else 32 bit), `32-true`, `bf16-mixed`.
+        workers: Processes that load data; None means none on a CPU, some beside a GPU.
+    """
+
+    data: str
+    model: Literal["cnn10", "crnn"] = "cnn10"
+    width: int = 64
+    head: Literal["labels", "combinations"] = "labels"
+    norm: Literal["db", "whiten"] = "db"
+    split: Literal["official", "random"] = "official"
+    train_folds: tuple[int, ...] | None = None
+    valid_folds: tuple[int, ...] = ()
+    test_folds: tuple[int, ...] = (10,)
+    valid_fraction: float = 0.1
+    recipe: Recipe = field(default_factory=lambda: Recipe(joint="slots"))
+    fresh_pairs: bool | None = None
+    n_fft: int = 1024
+    hop_length: int = 512
+    n_mels: int = 64
+    noise_snr: float | None = None
+    spec_augment: bool = True
+    mixup: bool = False
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = 2e-3
+    beta1: float = 0.9
+    weight_decay: float = 1e-2
+    schedule: Literal["constant", "onecycle", "step"] = "onecycle"
+    patience: int = 0
+    seed: int = 0
+    skip_bad: bool = False
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        kinds = typing.get_type_hints(Config)
+        for name in ("model", "head", "norm", "split", "optimizer", "schedule"):
+            allowed = typing.get_args(kinds[name])
+            if getattr(self, name) not in allowed:
+                raise ConfigurationError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("width", "n_fft", "hop_length", "n_mels", "epochs", "batch_size", "learning_rate", "devices"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.valid_fraction < 1:
+            raise ConfigurationError(f"valid_fraction must be in 0 … 1, not {self.valid_fraction}")
+        if self.split == "random" and self.fresh_pairs:
+            raise ConfigurationError("the random split mixes first and splits after, so its mixtures stay fixed")
+        if self.batch_size < 2:
+            raise ConfigurationError("batch_size must be at least 2: batch norm has no spread of one example")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for a checkpoint or JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """Make a configuration of what `to_dict` gave."""
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**{**values, "recipe": Recipe(**values["recipe"])})
+
+    @property
+    def mel(self) -> dict[str, int]:
+        """Arguments of `features.MelSpectrogram` in front of CNN10."""
+        return {"n_fft": self.n_fft, "hop_length": self.hop_length, "n_mels": self.n_mels}
+
+    @property
+    def draws_fresh_pairs(self) -> bool:
+        """Whether training pairs are drawn anew every epoch."""
+        return self.split == "official" if self.fresh_pairs is None else self.fresh_pairs

@@ -1,0 +1,156 @@
+"""Decoded clips, once, as one memory-mapped array: reading a clip costs nothing, and no clip stays in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from course_utils import audio
+from course_utils.audio import SAMPLE_RATE, AudioError
+from course_utils.datasets.table import ClipDataset
+from course_utils.files import build_beside, cache_folder
+
+VERSION = 1
+_CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
+_SCALE = 32_768  # int16 full scale
+_ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ClipCache:
+    """The decoded clips of a data set.
+
+    Attributes:
+        clips: The table of the clips that could be decoded, index 0 … n−1, with `duration` as decoded.
+        folder: Where the samples lie.
+        offsets: Where each clip begins among all samples, int64 `[n]`.
+        lengths: Samples of each clip, int64 `[n]`.
+        bad: What could not be decoded: path → reason.
+    """
+
+    clips: pd.DataFrame
+    folder: Path
+    offsets: np.ndarray
+    lengths: np.ndarray
+    bad: dict[str, str]
+
+    @classmethod
+    def open(cls, dataset: ClipDataset, skip_bad: bool = False, progress: bool = True) -> ClipCache:
+        """Open the decoded copy of a data set; make it first if there is none, or if a file has changed.
+
+        Args:
+            dataset: The clips.
+            skip_bad: Leave out clips that cannot be decoded, with a warning, instead of raising.
+            progress: Show a progress bar while decoding.
+
+        Returns:
+            The cache; its rows are those of `dataset.clips` less the bad ones.
+
+        Raises:
+            AudioError: If clips cannot be decoded and `skip_bad` is false, or if none can. All bad clips are named.
+        """
+        paths = [Path(path) for path in dataset.clips["path"]]
+        place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:8]
+        folder = cache_folder() / "decoded" / f"{place}-{_fingerprint(paths)}"
+        if not folder.is_dir():
+            _build(folder, paths, progress)
+            _delete_others(folder, place)
+        index = json.loads((folder / "index.json").read_text())
+        lengths, bad = np.array(index["lengths"], np.int64), index["bad"]
+        if bad:
+            shown = [f"  {reason}" for reason in list(bad.values())[:10]]
+            shown += [f"  … and {len(bad) - 10} more"] if len(bad) > 10 else []
+            message = f"{len(bad)} of {len(paths)} clips cannot be decoded:\n" + "\n".join(shown)
+            if not skip_bad or len(bad) == len(paths):
+                raise AudioError(f"{message}\nRepair or delete them, or skip them (--skip-bad, skip_bad=True)")
+            log.warning("%s\nThey are left out.", message)
+        good = np.array([str(path) not in bad for path in paths], dtype=bool)
+        clips = dataset.clips[good].reset_index(drop=True)
+        clips["duration"] = lengths[good] / SAMPLE_RATE
+        offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        return cls(clips, folder, offsets[good], lengths[good], bad)
+
+    def __post_init__(self) -> None:
+        self._samples = np.memmap(self.folder / "samples.int16", dtype="<i2", mode="r")
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Return the waveform of one clip, float32 `[T]`, at 22,050 Hz."""
+        start = self.offsets[row]
+        return np.multiply(self._samples[start : start + self.lengths[row]], 1 / _SCALE, dtype=np.float32)
+
+    def __getstate__(self) -> dict:
+        """Leave the samples out: another process maps the file by itself."""
+        return {key: value for key, value in self.__dict__.items() if key != "_samples"}
+
+    def __setstate__(self, state: dict) -> None:
+        """Map the file again."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
+
+def _fingerprint(paths: list[Path]) -> str:
+    digest = hashlib.sha256(f"{VERSION} {SAMPLE_RATE}".encode())
+    for path in paths:
+        try:
+            status = path.stat()
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except FileNotFoundError:  # named when it is decoded, as every other bad file
+            digest.update(f"{path}\0gone\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(folder: Path, paths: list[Path], progress: bool) -> None:
+    with build_beside(folder) as partial:
+        lengths, bad = [], {}
+        with (partial / "samples.int16").open("wb") as file:
+            clips = _decoded(paths)
+            for path, clip in tqdm(clips, "decode", len(paths), unit="clip", disable=not progress, leave=False):
+                if isinstance(clip, AudioError):
+                    bad[str(path)] = str(clip)
+                    clip = np.zeros(0, np.int16)
+                file.write(clip.astype("<i2").tobytes())
+                lengths.append(len(clip))
+        (partial / "index.json").write_text(json.dumps({"lengths": lengths, "bad": bad}))
+
+
+def _decoded(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | AudioError]]:
+    def decode(path: Path) -> np.ndarray | AudioError:
+        try:
+            scaled = np.rint(audio.read(path) * _SCALE)
+        except AudioError as error:
+            return error
+        return np.clip(scaled, -_SCALE, _SCALE - 1).astype(np.int16)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), _CHUNK):
+            chunk = paths[start : start + _CHUNK]
+            yield from zip(chunk, pool.map(decode, chunk), strict=True)
+
+
+def _delete_others(folder: Path, place: str) -> None:
+    """Delete caches of the same data set that no longer fit its files, and halves that a killed build left behind."""
+    for other in folder.parent.glob(f"{place}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    for half in folder.parent.glob(f".{place}-*.part"):
+        newest = max((file.stat().st_mtime for file in (half, *half.iterdir())), default=0.0)
+        if time.time() - newest > _ABANDONED:
+            shutil.rmtree(half, ignore_errors=True)

@@ -1,0 +1,353 @@
+"""From scores to a report: confusion counts, precision, recall, F1, average precision, thresholds, intervals.
+
+Truth and scores are arrays `[N, C]`: N mixtures, C classes, truth 0 or 1, scores between 0 and 1. Every score is taken
+over the whole set at once, never averaged over batches. A class without positives has no precision or recall that means
+anything: it is left out of macro averages, and named. A class that is never predicted has precision 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from course_utils.taxonomy import Taxonomy
+
+AVERAGES = ("macro", "micro")
+
+
+def confusion_counts(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None) -> pd.DataFrame:
+    """Count true and false positives and negatives of every class.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        predicted: 0 or 1, `[N, C]`.
+        weights: How often each row counts, `[N]`; once if not given.
+
+    Returns:
+        One row a class, with the columns `tp`, `fp`, `fn`, `tn`.
+
+    Raises:
+        ValueError: If the shapes differ or a value is neither 0 nor 1.
+
+    Lesson: 10_precision_and_recall
+    """
+    truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
+    if truth.shape != predicted.shape:
+        raise ValueError(f"truth is {truth.shape}, predicted {predicted.shape}; both must be [N, C]")
+    w = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
+    tp, fp, fn = w @ (truth & predicted), w @ (~truth & predicted), w @ (truth & ~predicted)
+    return pd.DataFrame({"tp": tp, "fp": fp, "fn": fn, "tn": w.sum() - tp - fp - fn})
+
+
+def precision_recall_f1(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return precision, recall and F1 of every row of confusion counts.
+
+    Args:
+        counts: The columns `tp`, `fp`, `fn`.
+
+    Returns:
+        The columns `precision`, `recall`, `f1`. Without positives all three are NaN; a class that has positives and is
+        never predicted has 0.
+
+    Lesson: 10_precision_and_recall
+    """
+    tp, fp, fn = (counts[name].to_numpy(np.float64) for name in ("tp", "fp", "fn"))
+    positives = tp + fn
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(tp + fp > 0, tp / (tp + fp), 0.0)
+        recall = tp / positives
+        f1 = 2 * tp / (2 * tp + fp + fn)
+    table = pd.DataFrame({"precision": precision, "recall": recall, "f1": f1}, index=counts.index)
+    table[positives == 0] = np.nan
+    return table
+
+
+def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return macro and micro precision, recall and F1.
+
+    Macro is the mean over the classes that have positives; micro adds the counts of the same classes up first.
+
+    Args:
+        counts: Confusion counts of every class.
+
+    Returns:
+        `{"macro": {"precision": …, "recall": …, "f1": …}, "micro": {…}}`.
+
+    Lesson: 10_precision_and_recall
+    """
+    with_positives = counts[counts["tp"] + counts["fn"] > 0]
+    macro = precision_recall_f1(with_positives).mean()
+    micro = precision_recall_f1(with_positives.sum().to_frame().T).iloc[0]
+    return {"macro": macro.to_dict(), "micro": micro.to_dict()}
+
+
+def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Return the average precision of every class: precision, averaged over the recall that each threshold adds.
+
+    AP = Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores in falling order, without interpolation.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: Any real numbers, `[N, C]`.
+        weights: How often each row counts, `[N]`, or `[B, N]` for B weightings at once.
+
+    Returns:
+        `[C]`, or `[B, C]`; NaN for a class without positives.
+
+    Lesson: 10_precision_and_recall
+    """
+    truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
+    w = np.ones((1, len(truth))) if weights is None else np.atleast_2d(np.asarray(weights, np.float64))
+    result = np.full((len(w), truth.shape[1]), np.nan)
+    for c in range(truth.shape[1]):
+        order = np.argsort(-scores[:, c], kind="stable")
+        last = np.flatnonzero(np.diff(scores[order, c], append=-np.inf))  # the last row of every run of equal scores
+        tp = np.cumsum(w[:, order] * truth[order, c], axis=1)[:, last]
+        predicted = np.cumsum(w[:, order], axis=1)[:, last]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.where(predicted > 0, tp / predicted, 0.0)
+            recall = tp / tp[:, -1:]
+        result[:, c] = (np.diff(recall, prepend=0.0, axis=1) * precision).sum(axis=1)
+    return result if np.ndim(weights) == 2 else result[0]
+
+
+def mean_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Return mAP: the mean of `average_precision` over the classes that have positives."""
+    return float(np.nanmean(average_precision(truth, scores)))
+
+
+def exact_match(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Return the share of rows in which every class is right: 55-way accuracy, where rows are combinations."""
+    return float((np.asarray(truth) == np.asarray(predicted)).reshape(len(np.asarray(truth)), -1).all(axis=1).mean())
+
+
+def labels_to_combination(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.ndarray:
+    """Return the most probable combination of one or two classes, if classes are independent.
+
+    Args:
+        probabilities: Of each class, `[N, n_classes]`.
+        taxonomy: The classes.
+
+    Returns:
+        Combination IDs, int64 `[N]`.
+    """
+    p = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
+    # Π p of the classes in it times Π (1 − p) of the others: up to a constant, the sum of log-odds of those in it.
+    return (np.log(p / (1 - p)) @ taxonomy.membership.T).argmax(axis=1)
+
+
+def combinations_to_labels(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.ndarray:
+    """Return the probability of each class: the sum over the combinations that hold it.
+
+    Args:
+        probabilities: Of each combination, `[N, n_combinations]`; rows are scaled to add up to 1 first.
+        taxonomy: The classes.
+
+    Returns:
+        `[N, n_classes]`.
+    """
+    p = np.asarray(probabilities, np.float64)
+    return np.clip(p / p.sum(axis=1, keepdims=True).clip(min=1e-12) @ taxonomy.membership, 0, 1)
+
+
+def tune_thresholds(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
+    """Return the threshold of every class that gives the highest F1; 0.5 for a class without positives.
+
+    Use validation data: on the test set, this is cheating. Scores at or above the threshold count as predicted.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: `[N, C]`.
+
+    Returns:
+        `[C]`, half-way between two neighbouring scores.
+
+    Lesson: 10_precision_and_recall
+    """
+    truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
+    thresholds = np.full(truth.shape[1], 0.5)
+    for c in np.flatnonzero(truth.any(axis=0)):
+        order = np.argsort(-scores[:, c], kind="stable")
+        ranked = scores[order, c]
+        tp = np.cumsum(truth[order, c])
+        f1 = 2 * tp / (np.arange(1, len(tp) + 1) + tp[-1])
+        f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold lies between equal scores
+        best = int(f1.argmax())
+        thresholds[c] = (ranked[best] + (ranked[best + 1] if best + 1 < len(ranked) else 0.0)) / 2
+    return thresholds
+
+
+def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> dict[str, dict[str, float]]:
+    """Return what one scores without listening.
+
+    `largest_class` always says the most frequent combination; `all_zeros` says that nothing is there; `chance` draws
+    each class with its frequency, so that its precision, its recall and its average precision are that frequency.
+
+    Args:
+        truth: 0 or 1, `[N, n_classes]`.
+        combination: Combination IDs, `[N]`.
+        taxonomy: The classes.
+
+    Returns:
+        For each of the three: `exact_match`, `mAP`, `macro_f1`, and `label_accuracy` (the share of right zeros and
+        ones); for `all_zeros` also `combination_accuracy`, that of one-hot combinations.
+    """
+    truth, combination = _binary(truth, "truth"), np.asarray(combination)
+    frequency = truth.mean(axis=0)
+    held = frequency[frequency > 0]
+    shares = np.bincount(combination, minlength=taxonomy.n_combinations) / len(combination)
+    constant = np.broadcast_to(taxonomy.membership[shares.argmax()], truth.shape).astype(bool)
+    ap_constant = float(held.mean())  # equal scores for all rows: precision is the frequency
+    return {
+        "largest_class": {
+            "exact_match": float(shares.max()),
+            "mAP": ap_constant,
+            "macro_f1": average(confusion_counts(truth, constant))["macro"]["f1"],
+            "label_accuracy": float((truth == constant).mean()),
+        },
+        "all_zeros": {
+            "exact_match": 0.0,
+            "mAP": ap_constant,
+            "macro_f1": 0.0,
+            "label_accuracy": float(1 - truth.mean()),
+            "combination_accuracy": 1 - 1 / taxonomy.n_combinations,
+        },
+        "chance": {
+            "exact_match": float((shares**2).sum()),
+            "mAP": ap_constant,
+            "macro_f1": ap_constant,
+            "label_accuracy": float((frequency**2 + (1 - frequency) ** 2).mean()),
+        },
+    }
+
+
+def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw recordings with replacement, and return how often each mixture counts in every draw.
+
+    Mixtures of one recording stand or fall together, so recordings are drawn, not mixtures. A mixture's weight is the
+    product of how often its two recordings were drawn.
+
+    Args:
+        recordings: The recordings of both clips, `[N, 2]`.
+        draws: Number of bootstrap samples.
+        rng: Where the draws come from.
+
+    Returns:
+        Weights, float64 `[draws, N]`.
+
+    Lesson: 10_precision_and_recall
+    """
+    names, index = np.unique(np.asarray(recordings), return_inverse=True)
+    index = index.reshape(np.shape(recordings))
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return counts[:, index].prod(axis=2).astype(np.float64)
+
+
+def intervals(
+    scores: dict[str, Callable[[np.ndarray], np.ndarray]],
+    recordings: np.ndarray,
+    rng: np.random.Generator,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> dict[str, list[float]]:
+    """Return bootstrap intervals of scores, over recordings.
+
+    Args:
+        scores: Functions from weights `[draws, N]` to a score a draw, `[draws]`.
+        recordings: The recordings of both clips, `[N, 2]`.
+        rng: Where the draws come from.
+        draws: Number of bootstrap samples.
+        level: How much of them lies inside.
+
+    Returns:
+        `[low, high]` for every score: percentiles of the draws in which it is defined.
+    """
+    weights = bootstrap_weights(recordings, draws, rng)
+    weights = weights[weights.sum(axis=1) > 0]
+    edges = [50 * (1 - level), 50 * (1 + level)]
+    return {name: np.nanpercentile(score(weights), edges).tolist() for name, score in scores.items()}
+
+
+def report(
+    multi_hot: ArrayLike,
+    combination: ArrayLike,
+    label_scores: ArrayLike,
+    predicted_combination: ArrayLike,
+    taxonomy: Taxonomy,
+    thresholds: Sequence[float] | np.ndarray,
+    recordings: ArrayLike | None = None,
+    seed: int = 0,
+) -> dict:
+    """Score a whole test set.
+
+    Args:
+        multi_hot: The truth, `[N, n_classes]`.
+        combination: The true combination IDs, `[N]`.
+        label_scores: Probabilities of the classes, `[N, n_classes]`.
+        predicted_combination: Combination IDs, `[N]`.
+        taxonomy: The classes.
+        thresholds: From which score on each class counts as predicted, `[n_classes]`; tuned on validation.
+        recordings: The recordings of both clips, `[N, 2]`; without them there are no intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        `mixtures`, `exact_match`, `mAP`, `labels` and `combinations` (macro and micro precision, recall, F1),
+        `without_positives` (left out of macro averages), `thresholds`, `baselines`, `per_class` and `intervals`.
+    """
+    truth, scores = _binary(multi_hot, "truth"), np.asarray(label_scores, np.float64)
+    true_ids, predicted_ids = np.asarray(combination), np.asarray(predicted_combination)
+    predicted = scores >= np.asarray(thresholds)
+    labels = confusion_counts(truth, predicted)
+    everything = np.arange(taxonomy.n_combinations)
+    combinations = confusion_counts(true_ids[:, None] == everything, predicted_ids[:, None] == everything)
+    ap = average_precision(truth, scores)
+    per_class = precision_recall_f1(labels).assign(average_precision=ap, positives=labels["tp"] + labels["fn"])
+    per_class.index = pd.Index(taxonomy.classes)
+
+    def names(counts: pd.DataFrame, of: Callable[[int], str]) -> list[str]:
+        return [of(i) for i in np.flatnonzero((counts["tp"] + counts["fn"]).to_numpy() == 0)]
+
+    result = {
+        "mixtures": len(truth),
+        "exact_match": float((true_ids == predicted_ids).mean()),
+        "mAP": float(np.nanmean(ap)),
+        "labels": average(labels),
+        "combinations": average(combinations),
+        "without_positives": {
+            "labels": names(labels, lambda i: taxonomy.classes[i]),
+            "combinations": names(combinations, taxonomy.name),
+        },
+        "thresholds": [float(t) for t in thresholds],
+        "baselines": baselines(truth, true_ids, taxonomy),
+        "per_class": {
+            label: {k: None if np.isnan(v) else v for k, v in row.items()}
+            for label, row in per_class.to_dict("index").items()
+        },
+        "intervals": {},
+    }
+    if recordings is not None:
+        functions = {
+            "exact_match": lambda w: (w * (true_ids == predicted_ids)).sum(axis=1) / w.sum(axis=1),
+            "mAP": lambda w: np.nanmean(average_precision(truth, scores, w), axis=1),
+            "labels.macro.f1": lambda w: _macro_f1(truth, predicted, w),
+        }
+        rng = np.random.default_rng([seed, 4])
+        result["intervals"] = intervals(functions, np.asarray(recordings), rng)
+    return result
+
+
+def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    tp, fp, fn = weights @ (truth & predicted), weights @ (~truth & predicted), weights @ (truth & ~predicted)
+    with np.errstate(invalid="ignore"):
+        f1 = np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
+    return np.nanmean(f1, axis=1)
+
+
+def _binary(values: ArrayLike, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 2 or not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must be zeros and ones of shape [N, C], not {array.dtype} {array.shape}")
+    return array.astype(bool)

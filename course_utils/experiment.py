@@ -1,0 +1,201 @@
+"""What a run is: one configuration, and the data and the network that follow from it and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from course_utils import datasets, models, splits
+from course_utils.configuration import Config
+from course_utils.datasets import ClipCache, ClipDataset, DatasetError
+from course_utils.environment import need_torch
+from course_utils.mixing import LazyMixtures, StoredMixtures, collate, is_stored_set, pair, plan_by_clips
+from course_utils.splits import SplitError
+from course_utils.taxonomy import Taxonomy
+
+need_torch()
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """The three parts of a run's data.
+
+    Attributes:
+        taxonomy: The classes.
+        train: What to train on; its `set_epoch`, if it has one, draws the pairs of an epoch.
+        valid: What to choose an epoch and thresholds by; may be empty.
+        test: What to report.
+        test_recordings: The recordings of both clips of every test mixture, `[N, 2]`.
+        notes: What should be said about it, a line each.
+    """
+
+    taxonomy: Taxonomy
+    train: Dataset
+    valid: Dataset
+    test: Dataset
+    test_recordings: np.ndarray
+    notes: list[str]
+
+
+def prepare(config: Config, progress: bool = True) -> Mixtures:
+    """Open the data of a run and split it.
+
+    Args:
+        config: The run.
+        progress: Show a progress bar while clips are generated or decoded.
+
+    Returns:
+        The three parts.
+
+    Raises:
+        DatasetError: If the data is not there or does not fit the configuration.
+        AudioError: If clips cannot be decoded and are not to be skipped.
+        SplitError: If the folds cannot be split as asked.
+    """
+    if is_stored_set(config.data):
+        return _prepare_stored(config)
+    dataset, cache = open_clips(config, progress)
+    clips, taxonomy = cache.clips, dataset.taxonomy
+    if config.split == "official":
+        split = splits.official(
+            clips, config.test_folds, config.valid_folds, config.train_folds, config.valid_fraction, config.seed
+        )
+        plan = plan_by_clips(clips, split, taxonomy, config.recipe, config.seed)
+        notes = [dataset.describe(), split.describe()]
+    else:
+        plan = pair(clips, np.arange(len(clips)), taxonomy, config.recipe, np.random.default_rng([config.seed, 0]))
+        plan["split"] = splits.random(len(plan), config.seed, valid_fraction=config.valid_fraction)
+        notes = [dataset.describe()]
+    parts = {role: plan[plan["split"] == role].reset_index(drop=True) for role in splits.ROLES}
+    fresh_seed = config.seed if config.draws_fresh_pairs else None
+    members = {role: part[["first", "second"]].to_numpy() for role, part in parts.items()}
+    counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
+    notes.append(
+        f"mixtures: {counts}" + ("; training pairs are drawn anew every epoch" if config.draws_fresh_pairs else "")
+    )
+    training_side = np.concatenate([members["train"], members["valid"]])
+    notes.append(splits.audit(clips, training_side, members["test"]).describe())
+    return Mixtures(
+        taxonomy,
+        LazyMixtures(cache, parts["train"], taxonomy, config.recipe, fresh_seed),
+        LazyMixtures(cache, parts["valid"], taxonomy, config.recipe),
+        LazyMixtures(cache, parts["test"], taxonomy, config.recipe),
+        clips["fsID"].to_numpy()[members["test"]],
+        notes,
+    )
+
+
+def open_clips(config: Config, progress: bool = True) -> tuple[ClipDataset, ClipCache]:
+    """Open the folder of clips of a run, and its decoded copy."""
+    dataset = datasets.load(config.data, progress)
+    return dataset, ClipCache.open(dataset, config.skip_bad, progress)
+
+
+def other_test(
+    config: Config, data: str | None, folds: tuple[int, ...] | None, classes: tuple[str, ...], progress: bool = True
+) -> Mixtures:
+    """Make test mixtures of other clips than those that the run set apart.
+
+    Args:
+        config: The run.
+        data: Another folder of clips; None means the run's.
+        folds: Which folds to test on; None means all of them.
+        classes: The classes that the network knows.
+        progress: Show a progress bar.
+
+    Returns:
+        Mixtures of which only `test` is filled.
+
+    Raises:
+        DatasetError: If the clips are of other classes, or the data is a stored set.
+        SplitError: If a fold is not there.
+    """
+    where = data or config.data
+    if is_stored_set(where):
+        raise DatasetError(
+            f"{where}: a stored set has its own test part; give a folder of clips to test on other folds"
+        )
+    dataset, cache = open_clips(dataclasses.replace(config, data=where), progress)
+    if dataset.taxonomy.classes != tuple(classes):
+        raise DatasetError(
+            f"{where}: its classes are {', '.join(dataset.taxonomy.classes)}; the network knows {', '.join(classes)}"
+        )
+    present = sorted(cache.clips["fold"].unique().tolist())
+    absent = sorted(set(folds or ()) - set(present))
+    if absent:
+        raise SplitError(
+            f"{where}: no clips in fold {absent[0]}; there are clips in fold {', '.join(map(str, present))}"
+        )
+    rows = np.flatnonzero(cache.clips["fold"].isin(folds or present))
+    plan = pair(cache.clips, rows, dataset.taxonomy, config.recipe, np.random.default_rng([config.seed, 2]), "test")
+    test = LazyMixtures(cache, plan, dataset.taxonomy, config.recipe)
+    recordings = cache.clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()]
+    notes = [dataset.describe(), f"mixtures: test {len(plan):,} of fold {', '.join(map(str, folds or present))}"]
+    empty = LazyMixtures(cache, plan.iloc[:0], dataset.taxonomy, config.recipe)
+    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, notes)
+
+
+def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
+    """Build the network of a run, with fresh weights."""
+    outputs = taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
+    return models.build(
+        config.model, outputs, config.width, config.mel, config.noise_snr, config.spec_augment, config.norm
+    )
+
+
+def loader(
+    config: Config, part: Dataset, taxonomy: Taxonomy, shuffle_seed: int | None = None, workers: int = 0
+) -> DataLoader:
+    """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch."""
+    generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
+    shuffle = generator is not None
+    return DataLoader(
+        part,
+        config.batch_size,
+        shuffle=shuffle,
+        # An incomplete batch of one would stop batch norm; a set smaller than one batch is kept.
+        drop_last=shuffle and len(part) >= config.batch_size,
+        collate_fn=partial(collate, taxonomy=taxonomy),
+        generator=generator,
+        num_workers=workers,
+    )
+
+
+def _prepare_stored(config: Config) -> Mixtures:
+    whole = StoredMixtures(config.data)
+    form = whole.config["form"]
+    if config.model == "crnn" and form == "mel":
+        raise DatasetError(f"{config.data}: log-mels; the CRNN listens to waveforms: `mix --form wav` makes them")
+    stored = whole.config["mel"]
+    differ = [f"{k} {stored[k]} stored, {v} asked for" for k, v in config.mel.items() if stored and stored[k] != v]
+    if differ:
+        raise DatasetError(f"{config.data}: {'; '.join(differ)}; make the set again, or ask for what is stored")
+    plan, parts = whole.plan, {role: StoredMixtures(config.data, role) for role in splits.ROLES}
+    for role in ("train", "test"):
+        if not len(parts[role]):
+            raise DatasetError(f"{config.data}: no mixtures for {role}")
+    counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
+    test = plan[plan["split"] == "test"]
+    notes = [f"{config.data}: stored {form} form, made by {whole.config['recipe']}", f"mixtures: {counts}"]
+    notes.append(_audit_stored(plan).describe())
+    return Mixtures(whole.taxonomy, *parts.values(), test[["first_fsID", "second_fsID"]].to_numpy(), notes)
+
+
+def _audit_stored(plan: pd.DataFrame) -> splits.Audit:
+    """Audit a stored plan: its rows carry the metadata of both clips."""
+    columns = ["slice_file_name", "fsID", "start", "end"]
+    sides = [plan[[f"{side}_{c}" for c in columns]].set_axis(columns, axis=1) for side in ("first", "second")]
+    both = pd.concat(sides, ignore_index=True)
+    clips = both.drop_duplicates("slice_file_name").reset_index(drop=True)
+    row_of = pd.Series(clips.index, index=clips["slice_file_name"])
+    members = row_of[both["slice_file_name"]].to_numpy().reshape(2, -1).T
+    is_test = (plan["split"] == "test").to_numpy()
+    return splits.audit(clips, members[~is_test], members[is_test])

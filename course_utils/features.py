@@ -1,0 +1,329 @@
+"""From waveform to log-mel, in small steps: frames, window, STFT, power, mel filterbank, decibel.
+
+Everything takes a batch, `[..., T]`, on any device, and lets gradients through. Conventions are those of librosa: centred
+frames, periodic Hann window, Slaney's mel scale with filters of equal area.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from course_utils.audio import SAMPLE_RATE
+from course_utils.environment import need_torch
+
+need_torch()
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+DECIBEL_FLOOR = 1e-10  # the smallest power that is distinguished from silence: −100 dB
+
+
+def frame(waveform: Tensor, frame_length: int, hop_length: int) -> Tensor:
+    """Cut a waveform into overlapping frames, without a copy.
+
+    Args:
+        waveform: Samples, `[..., T]`.
+        frame_length: Samples in a frame.
+        hop_length: Samples from the start of one frame to the start of the next.
+
+    Returns:
+        Frames, `[..., 1 + (T − frame_length) // hop_length, frame_length]`.
+
+    Raises:
+        ValueError: If the waveform is shorter than one frame, or the hop is not positive.
+
+    Lesson: 01_stft
+    """
+    if hop_length < 1:
+        raise ValueError(f"hop_length must be at least 1, not {hop_length}")
+    if waveform.shape[-1] < frame_length:
+        raise ValueError(f"a waveform of {waveform.shape[-1]} samples is shorter than one frame of {frame_length}")
+    return waveform.unfold(-1, frame_length, hop_length)
+
+
+def stft(
+    waveform: Tensor,
+    n_fft: int = 1024,
+    hop_length: int = 512,
+    window: Tensor | None = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+) -> Tensor:
+    """Short-time Fourier transform.
+
+    Args:
+        waveform: Samples, `[..., T]`.
+        n_fft: Samples in a frame, and length of the transform.
+        hop_length: Samples from one frame to the next.
+        window: `[n_fft]`; without it a periodic Hann window.
+        center: Pad by half a frame at both ends, so that frame `i` is centred on sample `i * hop_length`.
+        pad_mode: How to pad: `reflect` or `constant` (zeros).
+
+    Returns:
+        Complex spectrum, `[..., 1 + n_fft // 2, frames]`.
+
+    Raises:
+        ValueError: If the waveform is too short for this frame and padding.
+
+    Lesson: 01_stft
+    """
+    if window is None:
+        window = torch.hann_window(n_fft, device=waveform.device, dtype=waveform.dtype)
+    if center:
+        length = waveform.shape[-1]
+        if pad_mode == "reflect" and length <= n_fft // 2:
+            raise ValueError(
+                f"{length} samples are too few to reflect half a frame of {n_fft}; use more, or pad_mode='constant'"
+            )
+        shape = waveform.shape
+        waveform = functional.pad(waveform.reshape(-1, 1, length), (n_fft // 2, n_fft // 2), mode=pad_mode)
+        waveform = waveform.reshape(*shape[:-1], -1)
+    return torch.fft.rfft(frame(waveform, n_fft, hop_length) * window).transpose(-1, -2)
+
+
+def power_spectrogram(
+    waveform: Tensor, n_fft: int = 1024, hop_length: int = 512, center: bool = True, pad_mode: str = "reflect"
+) -> Tensor:
+    """Return the squared magnitude of the STFT, `[..., 1 + n_fft // 2, frames]`. Arguments as for `stft`.
+
+    Lesson: 02_spectrogram
+    """
+    spectrum = stft(waveform, n_fft, hop_length, center=center, pad_mode=pad_mode)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def hz_to_mel(frequency: Tensor | float, mel_scale: str = "slaney") -> Tensor:
+    """Convert Hz to mel.
+
+    Args:
+        frequency: In Hz, any shape.
+        mel_scale: `slaney` (linear below 1 kHz, logarithmic above: Slaney, Auditory Toolbox, 1998) or `htk`
+            (2595 log10(1 + f / 700): O'Shaughnessy, Speech Communication, 1987).
+
+    Returns:
+        In mel, the same shape.
+
+    Lesson: 03_mel_scale
+    """
+    frequency = torch.as_tensor(frequency, dtype=torch.float64)
+    if _checked_scale(mel_scale) == "htk":
+        return 2595.0 * torch.log10(1.0 + frequency / 700.0)
+    return torch.where(
+        frequency < _SLANEY_BREAK,
+        frequency / _SLANEY_HZ_PER_MEL,
+        _SLANEY_BREAK / _SLANEY_HZ_PER_MEL + torch.log(frequency.clamp(min=1e-9) / _SLANEY_BREAK) / _SLANEY_LOG_STEP,
+    )
+
+
+def mel_to_hz(mel: Tensor | float, mel_scale: str = "slaney") -> Tensor:
+    """Convert mel to Hz: the inverse of `hz_to_mel`, with the same arguments.
+
+    Lesson: 03_mel_scale
+    """
+    mel = torch.as_tensor(mel, dtype=torch.float64)
+    if _checked_scale(mel_scale) == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    knee = _SLANEY_BREAK / _SLANEY_HZ_PER_MEL
+    return torch.where(mel < knee, mel * _SLANEY_HZ_PER_MEL, _SLANEY_BREAK * torch.exp((mel - knee) * _SLANEY_LOG_STEP))
+
+
+def mel_filterbank(
+    sample_rate: int = SAMPLE_RATE,
+    n_fft: int = 1024,
+    n_mels: int = 64,
+    fmin: float = 50.0,
+    fmax: float | None = None,
+    mel_scale: str = "slaney",
+    norm: str | None = "slaney",
+) -> Tensor:
+    """Triangular filters, equally spaced in mel.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: Length of the transform whose bins the filters weigh.
+        n_mels: Number of filters.
+        fmin: Lower edge of the first filter, in Hz.
+        fmax: Upper edge of the last filter, in Hz; None means half the sampling rate.
+        mel_scale: `slaney` or `htk`, see `hz_to_mel`.
+        norm: `slaney` gives every filter the same area; None gives every filter the peak 1.
+
+    Returns:
+        Weights, float32 `[n_mels, 1 + n_fft // 2]`.
+
+    Raises:
+        ValueError: If the edges do not lie in order between 0 and half the sampling rate.
+
+    Warns:
+        UserWarning: If filters are narrower than the bins are apart, and so stay empty.
+
+    Lesson: 03_mel_scale
+    """
+    fmax = sample_rate / 2 if fmax is None else fmax
+    if not 0 <= fmin < fmax <= sample_rate / 2:
+        raise ValueError(f"need 0 <= fmin < fmax <= {sample_rate / 2} Hz; got fmin {fmin}, fmax {fmax}")
+    if norm not in (None, "slaney"):
+        raise ValueError(f"norm is 'slaney' or None, not {norm!r}")
+    low, high = hz_to_mel(fmin, mel_scale), hz_to_mel(fmax, mel_scale)
+    steps = torch.linspace(0, 1, n_mels + 2, dtype=torch.float64)
+    edges = mel_to_hz(low + (high - low) * steps, mel_scale)
+    bins = torch.linspace(0, sample_rate / 2, 1 + n_fft // 2, dtype=torch.float64)
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    weights = torch.minimum(rising, falling).clamp(min=0)
+    if norm == "slaney":
+        weights *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    empty = int((weights.sum(dim=1) == 0).sum())
+    if empty:
+        warnings.warn(
+            f"{empty} of {n_mels} mel filters hold no frequency bin and stay silent: use fewer than {n_mels} bands, "
+            f"or an n_fft above {n_fft}",
+            stacklevel=2,
+        )
+    return weights.float()
+
+
+def power_to_db(power: Tensor, floor: float = DECIBEL_FLOOR, top_db: float | None = None) -> Tensor:
+    """Return 10 log10 of a power, relative to 1.
+
+    Args:
+        power: Not negative, any shape.
+        floor: Powers below it count as it.
+        top_db: If given, raise everything more than so many dB below the loudest value of the whole tensor.
+
+    Returns:
+        In dB, the same shape.
+
+    Lesson: 02_spectrogram
+    """
+    decibel = 10.0 * torch.log10(power.clamp(min=floor))
+    return decibel if top_db is None else decibel.clamp(min=float(decibel.max()) - top_db)
+
+
+class MelSpectrogram(nn.Module):
+    """Waveform `[..., T]` to mel power `[..., n_mels, 1 + T // hop_length]`.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: Samples in a frame.
+        hop_length: Samples from one frame to the next.
+        n_mels: Number of bands.
+        fmin: Lower edge of the first band, in Hz.
+        fmax: Upper edge of the last band, in Hz; None means half the sampling rate.
+
+    Lesson: 03_mel_scale
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = SAMPLE_RATE,
+        n_fft: int = 1024,
+        hop_length: int = 512,
+        n_mels: int = 64,
+        fmin: float = 50.0,
+        fmax: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return the mel power; a waveform shorter than one frame is filled up with zeros."""
+        missing = self.n_fft - waveform.shape[-1]
+        if missing > 0:
+            waveform = functional.pad(waveform, (0, missing))
+        power = power_spectrogram(waveform, self.n_fft, self.hop_length).transpose(-1, -2)  # as it lies in memory
+        return (power @ self.filterbank.T).transpose(-1, -2)
+
+
+class LogMel(nn.Module):
+    """The stage in front of CNN10: waveform `[..., T]` to log-mel in dB, `[..., n_mels, frames]`.
+
+    Args:
+        noise_snr: If given, noise is added to the mel power at this signal-to-noise ratio in dB, while training.
+        **mel: Arguments of `MelSpectrogram`.
+
+    Lesson: 03_mel_scale, 05_dataset_mixing
+    """
+
+    def __init__(self, noise_snr: float | None = None, **mel: float) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(**mel)
+        self.noise_snr = noise_snr
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return the log-mel, −100 dB at least."""
+        power = self.mel(waveform)
+        if self.training and self.noise_snr is not None:
+            power = add_noise(power, self.noise_snr)
+        return power_to_db(power)
+
+
+def add_noise(mel: Tensor, snr: float, generator: torch.Generator | None = None) -> Tensor:
+    """Add the power of white noise to a mel power spectrogram.
+
+    The power of white noise in a band is exponentially distributed, and equal on average in all bands of a filterbank
+    of equal areas. It is added as power: noise and sound are uncorrelated, so their powers add on average.
+
+    Args:
+        mel: Mel power, `[..., n_mels, frames]`.
+        snr: Energy of the sound over energy of the noise, in dB, for each spectrogram by itself.
+        generator: Where the randomness comes from; None means torch's own.
+
+    Returns:
+        Mel power with noise, the same shape.
+
+    Lesson: 05_dataset_mixing
+    """
+    noise = torch.empty_like(mel).exponential_(generator=generator)
+    scale = mel.sum(dim=(-2, -1), keepdim=True) / noise.sum(dim=(-2, -1), keepdim=True)
+    return mel + noise * scale * 10.0 ** (-snr / 10.0)
+
+
+class SpecAugment(nn.Module):
+    """Mask stripes of time and of frequency, for each example by itself, while training.
+
+    D. S. Park et al., "SpecAugment", Interspeech 2019; the numbers are those of PANNs.
+
+    Args:
+        time_stripes: Number of time stripes.
+        time_width: Their greatest width, in frames.
+        band_stripes: Number of frequency stripes.
+        band_width: Their greatest width, in bands.
+
+    Lesson: 07_training_cnn10
+    """
+
+    def __init__(self, time_stripes: int = 2, time_width: int = 64, band_stripes: int = 2, band_width: int = 8) -> None:
+        super().__init__()
+        self.time, self.band = (time_stripes, time_width), (band_stripes, band_width)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Return `[B, n_mels, frames]` with masked cells at the mean of their example."""
+        if not self.training:
+            return log_mel
+        masked = _stripes(log_mel, *self.time, axis=2) | _stripes(log_mel, *self.band, axis=1)
+        return torch.where(masked, log_mel.mean(dim=(1, 2), keepdim=True), log_mel)
+
+
+def _stripes(log_mel: Tensor, stripes: int, width: int, axis: int) -> Tensor:
+    """Return a mask `[B, 1, frames]` or `[B, n_mels, 1]` of randomly placed stripes of random width."""
+    size, shape = log_mel.shape[axis], (len(log_mel), stripes, 1)
+    widths = torch.rand(shape, device=log_mel.device) * min(width, size)
+    starts = torch.rand(shape, device=log_mel.device) * (size - widths)
+    places = torch.arange(size, device=log_mel.device)
+    masked = ((places >= starts) & (places < starts + widths)).any(dim=1)
+    return masked.unsqueeze(2 if axis == 1 else 1)
+
+
+_SLANEY_BREAK = 1000.0  # Hz; below it the scale is linear
+_SLANEY_HZ_PER_MEL = 200.0 / 3.0
+_SLANEY_LOG_STEP = math.log(6.4) / 27.0
+
+
+def _checked_scale(mel_scale: str) -> str:
+    if mel_scale not in ("slaney", "htk"):
+        raise ValueError(f"mel_scale is 'slaney' or 'htk', not {mel_scale!r}")
+    return mel_scale

@@ -1,0 +1,79 @@
+"""Where the course keeps its files, and how it writes them: beside the target, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """Return the one folder below which the course writes: data sets, decoded clips, downloads.
+
+    The environment variable `COURSE_CACHE` moves it; without it, the place is the one that the operating system has
+    for such files.
+    """
+    return Path(os.environ.get("COURSE_CACHE") or platformdirs.user_cache_dir("course-utils", appauthor=False))
+
+
+@contextmanager
+def write_beside(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write a file to, and rename it to `target` at the end.
+
+    Args:
+        target: The file to make or to replace. Its folder is made if it is not there.
+
+    Yields:
+        The path to write to. After an error it is deleted, and `target` is as it was.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=f".part{target.suffix}", dir=target.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        os.chmod(partial, 0o644)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def build_beside(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target` to fill, and rename it to `target` at the end.
+
+    When another process has made `target` in the meantime, its folder is kept and ours is dropped.
+
+    Args:
+        target: The folder to make. It must not hold anything yet.
+
+    Yields:
+        The folder to fill. After an error it is deleted.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+    try:
+        yield partial
+        os.chmod(partial, 0o755)
+        try:
+            os.rename(partial, target)
+        except OSError:
+            if not target.is_dir() or not any(target.iterdir()):
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write `value` as indented JSON, beside the target first."""
+    with write_beside(target) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

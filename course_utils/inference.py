@@ -1,0 +1,150 @@
+"""A trained network on new sound: test mixtures, or recordings of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from course_utils import audio, evaluation, experiment, training
+from course_utils.audio import SAMPLE_RATE
+from course_utils.configuration import Config
+from course_utils.environment import need_torch
+from course_utils.experiment import Mixtures
+from course_utils.taxonomy import Taxonomy
+
+need_torch()
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+WINDOW = 8.0  # seconds: what the networks are trained on, two slots of 4 s
+HOP = 4.0  # seconds from one window to the next
+_WINDOWS_AT_ONCE = 16  # what bounds the memory
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network hears in a recording.
+
+    Attributes:
+        path: The file.
+        seconds: Its length.
+        labels: The classes at or above their thresholds in some window, the most probable first.
+        probabilities: Of every class: the highest over all windows.
+        timeline: One row a window: `start`, `end` (seconds), and a column of probabilities for each class.
+    """
+
+    path: str
+    seconds: float
+    labels: list[str]
+    probabilities: dict[str, float]
+    timeline: pd.DataFrame
+
+
+@torch.inference_mode()
+def probabilities(network: nn.Module, waveforms: np.ndarray, config: Config, taxonomy: Taxonomy) -> np.ndarray:
+    """Return the probability of every class in waveforms of one length.
+
+    Args:
+        network: As `training.load_network` gives it.
+        waveforms: `[B, T]`, at 22,050 Hz.
+        config: Of the run.
+        taxonomy: The classes.
+
+    Returns:
+        `[B, n_classes]`.
+    """
+    device = next(network.parameters()).device
+    sounds = torch.from_numpy(np.ascontiguousarray(waveforms, np.float32)).to(device)
+    lengths = torch.full((len(sounds),), sounds.shape[-1], device=device)
+    scores = network(sounds, lengths).float().sigmoid().double().cpu().numpy()
+    return scores if config.head == "labels" else evaluation.combinations_to_labels(scores, taxonomy)
+
+
+def predict(run: Path | str, path: Path | str) -> Prediction:
+    """Name the classes in a recording of any length, window by window.
+
+    Args:
+        run: The folder of a run, or a checkpoint.
+        path: A sound file.
+
+    Returns:
+        Labels, probabilities and a timeline.
+
+    Raises:
+        AudioError: If the file cannot be read.
+        ConfigurationError: If there is no checkpoint that can be read.
+    """
+    network, config, taxonomy, thresholds = training.load_network(run)
+    seconds = audio.duration(path)
+    rows, starts = [], _starts(seconds)
+    for some in _chunks(starts, _WINDOWS_AT_ONCE):
+        windows = [
+            audio.fit_length(audio.read(path, start=s, seconds=WINDOW), round(WINDOW * SAMPLE_RATE)) for s in some
+        ]
+        rows.append(probabilities(network, np.stack(windows), config, taxonomy))
+    scores = np.concatenate(rows)
+    timeline = pd.DataFrame(scores, columns=list(taxonomy.classes))
+    timeline.insert(0, "start", starts)
+    timeline.insert(1, "end", np.minimum(np.add(starts, WINDOW), seconds))
+    highest = scores.max(axis=0)
+    order = np.argsort(-highest, kind="stable")
+    labels = [taxonomy.classes[i] for i in order if highest[i] >= thresholds[i]]
+    return Prediction(str(path), seconds, labels, {taxonomy.classes[i]: float(highest[i]) for i in order}, timeline)
+
+
+def evaluate(
+    run: Path | str, data: str | None = None, folds: tuple[int, ...] | None = None, progress: bool = True
+) -> tuple[dict, list[str]]:
+    """Score the best checkpoint of a run on its test part, or on other clips.
+
+    Args:
+        run: The folder of the run.
+        data: Other clips than the run's; None means the run's.
+        folds: Other test folds than the run's; None means the run's, or all folds of other data.
+        progress: Show a progress bar.
+
+    Returns:
+        The report (see `evaluation.report`), and what should be said about the data.
+
+    Raises:
+        ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
+    """
+    network, config, taxonomy, thresholds = training.load_network(run)
+    mixtures = _test_mixtures(config, data, folds, taxonomy, progress)
+    device = torch.device("cuda" if torch.cuda.is_available() and config.accelerator in ("auto", "cuda") else "cpu")
+    batches = experiment.loader(config, mixtures.test, taxonomy)
+    scores = training.score(network.to(device), batches, config.head, taxonomy, device)
+    report = evaluation.report(
+        scores.multi_hot,
+        scores.combination,
+        scores.label_scores,
+        scores.predicted_combination,
+        taxonomy,
+        thresholds,
+        mixtures.test_recordings,
+        config.seed,
+    )
+    return report, mixtures.notes
+
+
+def _test_mixtures(
+    config: Config, data: str | None, folds: tuple[int, ...] | None, taxonomy: Taxonomy, progress: bool
+) -> Mixtures:
+    if data is None and folds is None:
+        return experiment.prepare(config, progress)
+    return experiment.other_test(config, data, folds, taxonomy.classes, progress)
+
+
+def _starts(seconds: float) -> list[float]:
+    count = 1 + max(0, int(np.ceil((seconds - WINDOW) / HOP)))
+    return [i * HOP for i in range(count)]
+
+
+def _chunks(values: list[float], size: int) -> Iterator[list[float]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,154 @@
+"""The CRNN of the report: raw waveform, stretched mel spectrogram, three convolutions, a bidirectional LSTM.
+
+After the network of the repository ksanjeevan/crnn-audio-classification, rebuilt from its description.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from course_utils.audio import SAMPLE_RATE
+from course_utils.environment import need_torch, need_torchaudio
+from course_utils.features import mel_filterbank, power_to_db, stft
+
+need_torch()
+need_torchaudio()
+
+import torch  # noqa: E402
+import torchaudio  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
+
+
+class MelspectrogramStretch(nn.Module):
+    """Waveform to normalised mel spectrogram; in training some batches are stretched or squeezed in time.
+
+    Args:
+        n_fft: Samples in a frame.
+        hop_length: Samples from one frame to the next.
+        n_mels: Number of bands.
+        probability: Of stretching a batch.
+        spread: The rate is drawn from 1 − spread … 1 + spread.
+        norm: `db` takes decibels; `whiten` sets mean and deviation of each example to 0 and 1, without a logarithm.
+
+    Lesson: 08_crnn
+    """
+
+    def __init__(
+        self,
+        n_fft: int = 2048,
+        hop_length: int = 1024,
+        n_mels: int = 128,
+        probability: float = 0.4,
+        spread: float = 0.4,
+        norm: Literal["db", "whiten"] = "db",
+    ) -> None:
+        super().__init__()
+        if norm not in ("db", "whiten"):
+            raise ValueError(f"norm is 'db' or 'whiten', not {norm!r}")
+        self.n_fft, self.hop_length, self.norm = n_fft, hop_length, norm
+        self.probability, self.spread = probability, spread
+        self.register_buffer("filterbank", mel_filterbank(SAMPLE_RATE, n_fft, n_mels, 0.0), persistent=False)
+        # The phase that a steady sinusoid in the middle of each bin gains in one hop.
+        advance = torch.linspace(0, torch.pi * hop_length, n_fft // 2 + 1)[:, None]
+        self.register_buffer("phase_advance", advance, persistent=False)
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map waveforms `[B, T]` with lengths `[B]` to `[B, n_mels, frames]` with their lengths in frames."""
+        spectrum = stft(waveform, self.n_fft, self.hop_length)
+        lengths = lengths // self.hop_length + 1
+        if self.training and float(torch.rand(())) < self.probability:
+            rate = 1 + self.spread * (2 * float(torch.rand(())) - 1)
+            spectrum = torchaudio.functional.phase_vocoder(spectrum, rate, self.phase_advance)
+            lengths = torch.ceil(lengths / rate).long()
+        mel = self.filterbank @ spectrum.abs().square()
+        valid = torch.arange(mel.shape[-1], device=mel.device) < lengths[:, None]
+        if self.norm == "db":
+            return power_to_db(mel), lengths
+        return _whiten(mel, valid[:, None, :]), lengths
+
+
+class CRNN(nn.Module):
+    """Waveforms `[B, T]` with lengths `[B]` to logits `[B, outputs]`.
+
+    Each of three convolutions (3×3, no padding) is followed by batch norm, ELU, max-pooling by 3, 4 and 4, and dropout.
+    What is left of a frequency axis of 128 bands, 2 × 64 features a step, goes into a bidirectional LSTM with two
+    layers of 64; its last valid step goes through dropout and batch norm into a linear layer.
+
+    Args:
+        outputs: Number of logits: 10 classes, or 55 combinations.
+        norm: See `MelspectrogramStretch`.
+
+    Lesson: 08_crnn
+    """
+
+    poolings = (3, 4, 4)
+    channels = (32, 64, 64)
+
+    def __init__(self, outputs: int, norm: Literal["db", "whiten"] = "db") -> None:
+        super().__init__()
+        self.spectrogram = MelspectrogramStretch(norm=norm)
+        self.convolutions = nn.ModuleList()
+        for inputs, channels, pooling in zip((1, *self.channels[:-1]), self.channels, self.poolings, strict=True):
+            self.convolutions.append(
+                nn.Sequential(
+                    nn.Conv2d(inputs, channels, 3),
+                    nn.BatchNorm2d(channels),
+                    nn.ELU(),
+                    nn.MaxPool2d(pooling),
+                    nn.Dropout(0.1),
+                )
+            )
+        features = self.channels[-1] * self.steps(128)
+        self.lstm = nn.LSTM(features, 64, num_layers=2, bidirectional=True, batch_first=True)
+        self.dropout = nn.Dropout(0.3)
+        self.bn = nn.BatchNorm1d(2 * 64)
+        self.fc = nn.Linear(2 * 64, outputs)
+
+    @classmethod
+    def steps(cls, frames: Tensor | int) -> Tensor | int:
+        """Return what the convolutions leave of a length in frames (or of a number of bands)."""
+        for pooling in cls.poolings:
+            frames = (frames - 2) // pooling
+        return frames
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits; a clip that is too short for the convolutions counts as silent up to their reach."""
+        reach = (self.least_frames() - 1) * self.spectrogram.hop_length
+        # A stretch squeezes at most by 1 + spread; leave so much that something remains.
+        reach = round(reach * (1 + self.spectrogram.spread)) + self.spectrogram.hop_length
+        if waveform.shape[-1] < reach:
+            waveform = functional.pad(waveform, (0, reach - waveform.shape[-1]))
+        mel, frames = self.spectrogram(waveform, lengths.clamp(min=reach))
+        x = mel[:, None]
+        for convolution in self.convolutions:
+            x = convolution(x)
+        steps = self.steps(frames).clamp(max=x.shape[-1])
+        sequence = x.flatten(1, 2).transpose(1, 2)  # [B, steps, channels × bands]
+        packed = pack_padded_sequence(sequence, steps.cpu(), batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        last = hidden[torch.arange(len(hidden), device=hidden.device), steps.to(hidden.device) - 1]
+        return self.fc(self.bn(self.dropout(last)))
+
+    @classmethod
+    def least_frames(cls) -> int:
+        """Return the smallest number of frames that leaves one step."""
+        frames = 1
+        for pooling in reversed(cls.poolings):
+            frames = frames * pooling + 2
+        return frames
+
+
+def crnn(classes: int, norm: Literal["db", "whiten"] = "db") -> CRNN:
+    """Build the CRNN: 256,266 parameters with 10 classes, 262,071 with 55."""
+    return CRNN(classes, norm)
+
+
+def _whiten(mel: Tensor, valid: Tensor) -> Tensor:
+    """Set mean and deviation over the valid part of each example to 0 and 1; the rest to 0."""
+    count = valid.sum(dim=(1, 2), keepdim=True) * mel.shape[1]
+    mean = (mel * valid).sum(dim=(1, 2), keepdim=True) / count
+    centred = (mel - mean) * valid
+    deviation = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
+    return centred / (deviation + 1e-8)

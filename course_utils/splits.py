@@ -1,0 +1,223 @@
+"""Who goes to training, validation and test, and the audit that counts what the test shares with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+ROLES = ("train", "valid", "test")
+
+
+class SplitError(ValueError):
+    """A split that cannot be made; the message says which fold or share is the reason."""
+
+
+@dataclass(frozen=True)
+class ClipSplit:
+    """A split of clips, made before mixing.
+
+    Attributes:
+        roles: `train`, `valid`, `test`, or the empty string for clips that are not used; object `[n_clips]`.
+        dropped: The rows of the clips that were left out because their recording is also in the test or validation
+            part, though their fold says training.
+    """
+
+    roles: np.ndarray
+    dropped: pd.DataFrame
+
+    def rows(self, role: str) -> np.ndarray:
+        """Return the row numbers of the clips of one role, int64."""
+        return np.flatnonzero(self.roles == role)
+
+    def describe(self) -> str:
+        """Say how many clips each part has, and which recordings were cleared up."""
+        says = ", ".join(f"{role} {len(self.rows(role)):,}" for role in ROLES)
+        if len(self.dropped):
+            names = ", ".join(str(i) for i in sorted(self.dropped["fsID"].unique()))
+            says += f"; {len(self.dropped)} training-side clips dropped, whose recordings ({names}) are on both sides"
+        return f"clips: {says}"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the test part shares with another part; every number counts test items.
+
+    Attributes:
+        items: Test items: clips, or mixtures of several clips.
+        clip: Items with at least one clip that the other part also uses.
+        all_clips: Items all of whose clips the other part also uses.
+        recording: Items with at least one clip whose recording the other part also uses.
+        samples: Items with at least one clip that shares raw samples with a clip of the other part: the same recording,
+            and the time spans overlap. Clips of unknown `start` and `end` share samples only with themselves.
+        recordings: The recordings on both sides.
+    """
+
+    items: int
+    clip: int
+    all_clips: int
+    recording: int
+    samples: int
+    recordings: tuple
+
+    @property
+    def is_clean(self) -> bool:
+        """True if no recording is on both sides."""
+        return self.recording == 0
+
+    def describe(self) -> str:
+        """Say the counts, with percentages."""
+        if not self.items:
+            return "audit: no test items"
+        if self.is_clean:
+            return f"audit: none of {self.items:,} test items shares a recording with training"
+        parts = (
+            ("a clip", self.clip),
+            ("all clips", self.all_clips),
+            ("samples", self.samples),
+            ("a recording", self.recording),
+        )
+        shares = ", ".join(f"{name} {count:,} ({count / self.items:.1%})" for name, count in parts)
+        return f"audit: of {self.items:,} test items, those sharing with training: {shares}"
+
+
+def official(
+    clips: pd.DataFrame,
+    test_folds: Sequence[int],
+    valid_folds: Sequence[int] = (),
+    train_folds: Sequence[int] | None = None,
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+) -> ClipSplit:
+    """Split clips by the folds of the data set; no recording comes to stand on two sides.
+
+    UrbanSound8K's folds keep recordings together but for five (fsID 77751, 106905, 132016, 176638, 180937), which
+    stand in two folds. Their clips on the training side are dropped when the other fold is tested.
+
+    Args:
+        clips: The table of clips, with the columns `fold`, `fsID` and `classID`.
+        test_folds: Folds to test on.
+        valid_folds: Folds to validate on; if none, a share of the training recordings validates.
+        train_folds: Folds to train on; None means all that are not named.
+        valid_fraction: The share of the training recordings of each class that validates, at least one of a class
+            that has two or more, unless the share is 0.
+        seed: Which recordings validate.
+
+    Returns:
+        The split.
+
+    Raises:
+        SplitError: If a fold is not there or named twice, or a part would be empty.
+    """
+    present = sorted(clips["fold"].unique().tolist())
+    named = list(test_folds) + list(valid_folds) + list(train_folds or ())
+    absent = sorted(set(named) - set(present))
+    if absent:
+        raise SplitError(f"no clips in fold {_join(absent)}; there are clips in fold {_join(present)}")
+    doubled = sorted({fold for fold in named if named.count(fold) > 1})
+    if doubled:
+        raise SplitError(f"fold {_join(doubled)} is named twice: a fold trains, validates or tests")
+    if not test_folds:
+        raise SplitError(f"no test fold named; there are clips in fold {_join(present)}")
+    if train_folds is None:
+        train_folds = [fold for fold in present if fold not in named]
+    if not train_folds:
+        raise SplitError(
+            f"no fold is left to train on: test {_join(test_folds)}, validation {_join(valid_folds) or 'none'}"
+        )
+
+    fold, recording = clips["fold"].to_numpy(), clips["fsID"].to_numpy()
+    roles = np.full(len(clips), "", dtype=object)
+    for role, folds in zip(ROLES, (train_folds, valid_folds, test_folds), strict=True):
+        roles[np.isin(fold, folds)] = role
+    in_test = np.isin(recording, recording[roles == "test"])
+    in_valid = np.isin(recording, recording[roles == "valid"])
+    drop = (in_test & np.isin(roles, ("train", "valid"))) | (in_valid & (roles == "train"))
+    roles[drop] = ""
+    if not valid_folds and valid_fraction > 0:
+        chosen = _validation_recordings(clips[roles == "train"], valid_fraction, seed)
+        roles[(roles == "train") & np.isin(recording, chosen)] = "valid"
+    for role in ("train", "test"):
+        if not (roles == role).any():
+            raise SplitError(f"no clip is left for {role}, after dropping recordings that are on both sides")
+    return ClipSplit(roles, clips[drop])
+
+
+def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: float = 0.1) -> np.ndarray:
+    """Give roles to mixtures at random, as the report did after mixing. What the test shares: see `audit`.
+
+    Args:
+        items: Number of mixtures.
+        seed: Which mixtures go where.
+        test_fraction: Share of all mixtures that tests.
+        valid_fraction: Share of the others that validates.
+
+    Returns:
+        Roles, object `[items]`.
+
+    Raises:
+        SplitError: If a part would be empty.
+    """
+    order = np.random.default_rng([seed, 2]).permutation(items)
+    n_test = round(items * test_fraction)
+    n_valid = round((items - n_test) * valid_fraction)
+    if not 0 < n_test < items - n_valid:
+        raise SplitError(f"{items} mixtures cannot be split into {test_fraction:.0%} test and the rest")
+    roles = np.full(items, "train", dtype=object)
+    roles[order[:n_test]] = "test"
+    roles[order[n_test : n_test + n_valid]] = "valid"
+    return roles
+
+
+def audit(clips: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> Audit:
+    """Count what test items share with training items.
+
+    Args:
+        clips: The table of clips, with the columns `fsID`, `start` and `end`.
+        train: Row numbers of the training clips, `[n]`, or of the clips of training mixtures, `[n, k]`.
+        test: The same for the test, `[m]` or `[m, k]`.
+
+    Returns:
+        The counts.
+    """
+    test = np.asarray(test).reshape(len(test), -1)
+    used = np.zeros(len(clips), dtype=bool)
+    used[np.unique(train)] = True
+    recording = clips["fsID"].to_numpy()
+    on_both = np.isin(recording, recording[used])
+    shares_samples = _shares_samples(clips, used)
+    return Audit(
+        items=len(test),
+        clip=int(used[test].any(axis=1).sum()),
+        all_clips=int(used[test].all(axis=1).sum()),
+        recording=int(on_both[test].any(axis=1).sum()),
+        samples=int(shares_samples[test].any(axis=1).sum()),
+        recordings=tuple(sorted(set(recording[np.unique(test)]) & set(recording[used]))),
+    )
+
+
+def _shares_samples(clips: pd.DataFrame, used: np.ndarray) -> np.ndarray:
+    """For every clip, whether it is used, or overlaps in time with a used clip of its recording."""
+    shares = used.copy()
+    start, end = clips["start"].to_numpy(), clips["end"].to_numpy()
+    for rows in clips.groupby("fsID").indices.values():
+        others = rows[used[rows]]
+        overlap = (start[rows, None] < end[others]) & (end[rows, None] > start[others])
+        shares[rows] |= overlap.any(axis=1)
+    return shares
+
+
+def _validation_recordings(clips: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, 1])
+    chosen: list = []
+    for _, group in clips.groupby("classID"):
+        recordings = np.sort(group["fsID"].unique())
+        count = max(round(len(recordings) * fraction), 1) if len(recordings) > 1 else 0
+        chosen.extend(rng.choice(recordings, count, replace=False))
+    return np.array(chosen)
+
+
+def _join(folds: Iterable[int]) -> str:
+    return ", ".join(str(fold) for fold in folds)

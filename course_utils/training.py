@@ -1,0 +1,411 @@
+"""One readable training loop, its checkpoints and its history.
+
+A run is a folder: `last.pt` and `best.pt` (weights, optimiser, configuration, classes, thresholds), `history.csv`, and
+`tensorboard/`. A run that was killed goes on from its last finished epoch, and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from course_utils import evaluation, experiment, models
+from course_utils.configuration import Config, ConfigurationError
+from course_utils.environment import need_torch
+from course_utils.experiment import Mixtures
+from course_utils.files import write_beside
+from course_utils.mixing import Batch
+from course_utils.taxonomy import Taxonomy
+
+need_torch()
+
+import torch  # noqa: E402
+from lightning_fabric import Fabric  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+FORMAT = 1  # of a checkpoint
+
+
+@dataclass
+class State:
+    """Where a run stands.
+
+    Attributes:
+        epoch: Finished epochs.
+        best: The highest validation mAP so far.
+        best_epoch: The epoch that reached it, counted from 1.
+        thresholds: Tuned on validation after the last epoch, one a class.
+        history: One row a finished epoch.
+        interrupted: Whether Ctrl-C ended the run.
+    """
+
+    epoch: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    thresholds: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says about a set of mixtures.
+
+    Attributes:
+        loss: Mean loss.
+        multi_hot: The truth, `[N, n_classes]`.
+        combination: The true combination IDs, `[N]`.
+        label_scores: Probability of each class, `[N, n_classes]`.
+        predicted_combination: The most probable combination, `[N]`.
+    """
+
+    loss: float
+    multi_hot: np.ndarray
+    combination: np.ndarray
+    label_scores: np.ndarray
+    predicted_combination: np.ndarray
+
+
+def train(config: Config, out: Path | str, data: Mixtures | None = None, progress: bool = True) -> State:
+    """Train a network, or go on with a run that was stopped.
+
+    Args:
+        config: What to run.
+        out: The folder of the run.
+        data: The data, if `experiment.prepare(config)` has been called already.
+        progress: Show a progress bar.
+
+    Returns:
+        Where the run stands at the end.
+
+    Raises:
+        ConfigurationError: If the folder holds a run of another configuration.
+
+    Lesson: 07_training_cnn10
+    """
+    out = Path(out)
+    _keep_freed_memory()
+    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=_precision(config))
+    fabric.launch()
+    data = data or experiment.prepare(config, progress)
+    seed_everything(config.seed, 0, fabric.global_rank)
+    network = experiment.build_network(config, data.taxonomy)
+    optimizer = make_optimizer(config, network)
+    model, fabric_optimizer = fabric.setup(network, optimizer)
+    workers = _workers(config, fabric)
+    steps = len(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)) // fabric.world_size
+    scheduler = make_schedule(config, optimizer, max(steps, 1))
+    state = restore(out, config, network, optimizer, scheduler) if (out / "last.pt").is_file() else State()
+    bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=not progress)
+    valid = experiment.loader(config, data.valid, data.taxonomy, workers=workers)
+    try:
+        while state.epoch < config.epochs and not is_stale(state, config):
+            started = time.perf_counter()
+            seed_everything(config.seed, state.epoch, fabric.global_rank)
+            if hasattr(data.train, "set_epoch"):
+                data.train.set_epoch(state.epoch)
+            bar.set_description(f"epoch {state.epoch + 1}/{config.epochs}")
+            batches = experiment.loader(config, data.train, data.taxonomy, state.epoch + config.seed, workers)
+            model.train()
+            losses = []
+            for batch in fabric.setup_dataloaders(batches):
+                sounds, lengths, targets = inputs_and_targets(batch, config)
+                loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets)
+                fabric_optimizer.zero_grad()
+                fabric.backward(loss)
+                fabric_optimizer.step()
+                scheduler.step()
+                losses.append(loss.detach())
+                bar.update()
+                if len(losses) % 10 == 0:  # reading a loss waits for the device
+                    bar.set_postfix(loss=f"{losses[-1]:.3f}", mAP=f"{max(state.best, 0):.3f}")
+            row = {"train_loss": float(torch.stack(losses).mean()), "learning_rate": scheduler.get_last_lr()[0]}
+            row |= validate(model, valid, config, data.taxonomy, state, fabric)
+            state.epoch += 1
+            improved = row.get("valid_mAP", state.epoch) > state.best
+            if improved:
+                state.best, state.best_epoch = row.get("valid_mAP", -1.0), state.epoch
+            state.history.append({"epoch": state.epoch, **row, "seconds": time.perf_counter() - started})
+            if fabric.is_global_zero:
+                save(out, config, data.taxonomy, network, optimizer, scheduler, state, improved)
+            fabric.barrier()
+    except KeyboardInterrupt:
+        state.interrupted = True
+    bar.close()
+    return state
+
+
+def inputs_and_targets(batch: Batch, config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sounds, lengths and targets `[B, outputs]` of a training batch, mixed up if so configured."""
+    targets = targets_of(batch, config.head, batch.multi_hot.shape[1])
+    if not config.mixup:
+        return batch.audio, batch.lengths, targets
+    order = torch.randperm(len(targets), device=targets.device)
+    share = torch.rand(len(targets), device=targets.device)  # Beta(1, 1): PANNs' choice of mixup
+    per_sound = share.reshape(-1, *[1] * (batch.audio.dim() - 1))
+    sounds = per_sound * batch.audio + (1 - per_sound) * batch.audio[order]
+    lengths = torch.maximum(batch.lengths, batch.lengths[order])
+    return sounds, lengths, share[:, None] * targets + (1 - share[:, None]) * targets[order]
+
+
+def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
+    """Return what the logits are compared with: multi-hot classes, or one-hot combinations."""
+    if head == "labels":
+        return batch.multi_hot
+    return one_hot(batch.combination, n_classes * (n_classes + 1) // 2).float()
+
+
+@torch.inference_mode()
+def score(
+    model: Callable[[Tensor, Tensor], Tensor], batches: DataLoader, head: str, taxonomy: Taxonomy, device: torch.device
+) -> Scores:
+    """Run a network over mixtures, in evaluation mode's stead of the caller.
+
+    Args:
+        model: (audio, lengths) to logits.
+        batches: The mixtures.
+        head: `labels` or `combinations`.
+        taxonomy: The classes.
+        device: Where the network is.
+
+    Returns:
+        Truth and scores of all mixtures, in order.
+    """
+    logits, truths, combinations, losses = [], [], [], []
+    for cpu_batch in batches:
+        batch = Batch(*(part.to(device) for part in cpu_batch))
+        output = model(batch.audio, batch.lengths).float()
+        target = targets_of(batch, head, taxonomy.n_classes)
+        losses.append(binary_cross_entropy_with_logits(output, target, reduction="none").mean(dim=1).cpu())
+        logits.append(output.cpu())
+        truths.append(cpu_batch.multi_hot)
+        combinations.append(cpu_batch.combination)
+    probabilities = torch.cat(logits).sigmoid().double().numpy()
+    if head == "labels":
+        label_scores, predicted = probabilities, evaluation.labels_to_combination(probabilities, taxonomy)
+    else:
+        label_scores = evaluation.combinations_to_labels(probabilities, taxonomy)
+        predicted = probabilities.argmax(axis=1)
+    truth, combination = torch.cat(truths).numpy(), torch.cat(combinations).numpy()
+    return Scores(float(torch.cat(losses).mean()), truth, combination, label_scores, predicted)
+
+
+def validate(
+    model: nn.Module, batches: DataLoader, config: Config, taxonomy: Taxonomy, state: State, fabric: Fabric
+) -> dict[str, float]:
+    """Score the validation part and tune the thresholds on it; without one, thresholds are 0.5 and the row is empty."""
+    if not len(batches.dataset):
+        state.thresholds = [0.5] * taxonomy.n_classes
+        return {}
+    model.eval()
+    scores = score(model, batches, config.head, taxonomy, fabric.device)
+    thresholds = evaluation.tune_thresholds(scores.multi_hot, scores.label_scores)
+    counts = evaluation.confusion_counts(scores.multi_hot, scores.label_scores >= thresholds)
+    row = {
+        "valid_loss": scores.loss,
+        "valid_mAP": evaluation.mean_average_precision(scores.multi_hot, scores.label_scores),
+        "valid_macro_f1": evaluation.average(counts)["macro"]["f1"],
+        "valid_exact_match": float((scores.combination == scores.predicted_combination).mean()),
+    }
+    # Every process scores all of it; the first one decides, so that all stop in the same epoch.
+    row, state.thresholds = fabric.broadcast((row, [float(t) for t in thresholds]))
+    return row
+
+
+def is_stale(state: State, config: Config) -> bool:
+    """Say whether the validation score has not improved for `patience` epochs."""
+    return bool(config.patience) and state.best_epoch > 0 and state.epoch - state.best_epoch >= config.patience
+
+
+def seed_everything(seed: int, epoch: int, rank: int) -> None:
+    """Seed what networks draw: initial weights, dropout, SpecAugment, mixup. The only place that does.
+
+    Every epoch has its own seed, so that a run that goes on draws what it would have drawn.
+    """
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1))
+
+
+def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    """Return Adam or AdamW."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return kind(network.parameters(), config.learning_rate, (config.beta1, 0.999), weight_decay=config.weight_decay)
+
+
+def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return the schedule of the learning rate, which is stepped after every batch.
+
+    Args:
+        config: The run.
+        optimizer: Whose rate to set.
+        steps: Batches in an epoch.
+    """
+    if config.schedule == "onecycle":
+        total = config.epochs * steps
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total + 1, cycle_momentum=False)
+    if config.schedule == "step":
+        return torch.optim.lr_scheduler.StepLR(optimizer, 10 * steps, 0.5)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+
+
+def save(
+    out: Path,
+    config: Config,
+    taxonomy: Taxonomy,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    state: State,
+    is_best: bool,
+) -> None:
+    """Write the history and the checkpoints of a finished epoch, `last.pt` last."""
+    description = {"format": FORMAT, "config": config.to_dict(), "classes": list(taxonomy.classes)}
+    progress = {k: v for k, v in vars(state).items() if k != "interrupted"}
+    light = {**description, "state": progress, "network": network.state_dict()}
+    with write_beside(out / "history.csv") as partial:
+        pd.DataFrame(state.history).to_csv(partial, index=False)
+    _log_to_tensorboard(out / "tensorboard", state)
+    if is_best:
+        with write_beside(out / "best.pt") as partial:
+            torch.save(light, partial)
+    whole = {**light, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    with write_beside(out / "last.pt") as partial:
+        torch.save(whole, partial)
+
+
+def restore(out: Path, config: Config, network: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> State:
+    """Go back to the last finished epoch of a run.
+
+    Raises:
+        ConfigurationError: If the run was of another configuration; what differs is named.
+    """
+    checkpoint = load_checkpoint(out / "last.pt")
+    found, wanted = checkpoint["config"], config.to_dict()
+    differ = [f"{k}: {found.get(k)} there, {v} now" for k, v in wanted.items() if found.get(k) != v]
+    if differ:
+        raise ConfigurationError(
+            f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder"
+        )
+    network.load_state_dict(checkpoint["network"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    scheduler.load_state_dict(checkpoint["scheduler"])
+    return State(**checkpoint["state"])
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; nothing is unpickled.
+
+    Raises:
+        ConfigurationError: If the file is missing, damaged, or of another format.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: no such checkpoint; `python -m course_utils train` makes one")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the reader underneath does
+        raise ConfigurationError(f"{path}: not a checkpoint that can be read ({error}); train again") from error
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+        raise ConfigurationError(f"{path}: not a checkpoint of this version; train again")
+    return checkpoint
+
+
+def load_network(run: Path | str, which: str = "best") -> tuple[nn.Module, Config, Taxonomy, np.ndarray]:
+    """Load a trained network from its run; the checkpoint alone is enough.
+
+    Args:
+        run: The folder of the run, or a checkpoint file.
+        which: `best` or `last`.
+
+    Returns:
+        The network in evaluation mode, its configuration, its classes and its thresholds `[n_classes]`.
+
+    Raises:
+        ConfigurationError: If there is no checkpoint that can be read.
+    """
+    path = Path(run)
+    checkpoint = load_checkpoint(path if path.is_file() else path / f"{which}.pt")
+    config, taxonomy = Config.from_dict(checkpoint["config"]), Taxonomy(tuple(checkpoint["classes"]))
+    network = experiment.build_network(config, taxonomy)
+    network.load_state_dict(checkpoint["network"])
+    return network.eval(), config, taxonomy, np.array(checkpoint["state"]["thresholds"])
+
+
+def describe(config: Config, data: Mixtures) -> str:
+    """Say what a run will do and, from three batches on a copy of the network, about how long it will take."""
+    network = experiment.build_network(config, data.taxonomy)
+    _keep_freed_memory()
+    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=_precision(config))
+    optimizer = make_optimizer(config, network)
+    model, fabric_optimizer = fabric.setup(network, optimizer)
+    batches = experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)
+    seconds = []
+    for batch in itertools.islice(batches, 3):
+        started = time.perf_counter()
+        sounds, lengths, targets = inputs_and_targets(Batch(*(part.to(fabric.device) for part in batch)), config)
+        loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets)
+        fabric.backward(loss)
+        fabric_optimizer.step()
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    total = min(seconds) * len(batches) * config.epochs / config.devices
+    size = f"{config.model}, {models.count_parameters(network):,} parameters, head {config.head}"
+    return (
+        f"{size}: {config.epochs} epochs of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "
+        f"{_precision(config)}, about {_readable(total)}"
+    )
+
+
+def _readable(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep the memory of a batch for the next one; on Linux, CPU training gets a fifth faster.
+
+    Otherwise it gives large blocks back after every batch, and the system fills each new one with zeros again.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # numbers of glibc's malloc.h
+
+
+def _precision(config: Config) -> str:
+    if config.precision != "auto":
+        return config.precision
+    on_cuda = config.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _workers(config: Config, fabric: Fabric) -> int:
+    if config.workers is not None:
+        return config.workers
+    return min(8, (os.cpu_count() or 2) - 1) if fabric.device.type == "cuda" else 0
+
+
+def _log_to_tensorboard(folder: Path, state: State) -> None:
+    with contextlib.suppress(ImportError):  # a machine that only trains may lack it; history.csv has the same numbers
+        from torch.utils.tensorboard import SummaryWriter
+
+        row = state.history[-1]
+        with SummaryWriter(str(folder), purge_step=state.epoch) as writer:
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, state.epoch)

@@ -1,0 +1,217 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from course_utils import audio, cli, datasets
+from course_utils.configuration import Config
+from course_utils.datasets import urbansound8k
+
+TINY = [
+    "--width",
+    "2",
+    "--n-mels",
+    "16",
+    "--hop-length",
+    "1024",
+    "--slot-seconds",
+    "0.5",
+    "--batch-size",
+    "16",
+    "--learning-rate",
+    "0.01",
+]
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tones, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        result = call("train", "--data", tones, "--out", folder, *TINY, "--test-folds", "3", "--epochs", "4")
+    assert "cnn10" in result.output and "4 epochs of" in result.output and "about" in result.output
+    assert f"checkpoints and history.csv in {folder}" in result.output
+    return folder
+
+
+def test_every_command_has_help():
+    for name in ["check", "data", "mix", "train", "evaluate", "predict", "crossval"]:
+        assert "Usage" in call(name, "--help").output
+
+
+def test_options_are_those_of_the_configuration():
+    """Every field of a configuration can be set, and its default is what is set when it is not."""
+    assert cli._config("x", {name: cli._option(name).default for name in OPTIONS}) == Config(data="x")
+
+
+OPTIONS = (*cli._TRAINING, *cli._SPLIT, *cli._MIXING, *cli._FEATURES)
+
+
+def test_check_names_what_it_looked_at():
+    result = CliRunner().invoke(cli.app, ["check", "--json"])
+    found = {finding["name"]: finding for finding in json.loads(result.stdout)}
+    assert {"Python", "torch and torchaudio", "torch loads", "ipywidgets", "GPU", "disk", "data, mini"} <= set(found)
+    assert found["data, mini"]["remedy"] == "made at first use"
+    assert (result.exit_code == 1) == any(f["state"] == "fault" for f in found.values())
+
+
+def test_check_counts_the_data_it_finds(tones):
+    shutil.copytree(tones, datasets.default_root("urbansound8k"))
+    assert "120 clips" in CliRunner().invoke(cli.app, ["check"]).output
+
+
+def test_evaluate_prints_one_json_object(run):
+    result = call("evaluate", "--run", run, "--json")
+    report = json.loads(result.stdout)
+    assert report["mixtures"] == 60
+    for kind in ("labels", "combinations"):
+        for average in ("macro", "micro"):
+            assert set(report[kind][average]) == {"precision", "recall", "f1"}
+    assert {"exact_match", "mAP", "baselines", "per_class", "intervals"} <= set(report)
+    assert json.loads((run / "evaluation.json").read_text()) == report
+
+
+def test_evaluate_on_other_folds_and_other_data(run, tones, tmp_path):
+    text = call("evaluate", "--run", run, "--folds", "1").output
+    assert "fold 1" in text and (run / "evaluation-fold1.json").is_file()
+    shutil.copytree(tones, tmp_path / "elsewhere")
+    report = json.loads(call("evaluate", "--run", run, "--data", tmp_path / "elsewhere", "--json").stdout)
+    assert report["mixtures"] == 180
+    assert "no clips in fold 8" in call("evaluate", "--run", run, "--folds", "8", code=2).output
+
+
+def test_evaluate_prints_a_table(run):
+    text = call("evaluate", "--run", run).output
+    assert "exact match" in text and "labels, macro" in text and "dog_bark" in text and "results: " in text
+
+
+def test_predict_prints_labels_and_a_timeline(run, tones, tmp_path):
+    path = datasets.open_folder(tones).clips["path"][0]
+    assert "air_conditioner" in call("predict", "--run", run, path).output
+    (found,) = json.loads(call("predict", "--run", run, path, "--json").stdout)
+    assert found["seconds"] == 0.5 and found["timeline"][0]["start"] == 0
+    (tmp_path / "bad.wav").write_text("no sound")
+    result = call("predict", "--run", run, tmp_path / "bad.wav", path, code=2)
+    assert "bad.wav" in result.output and "air_conditioner" in result.output
+
+
+def test_train_goes_on_and_refuses_another_configuration(run, tones):
+    same = ["train", "--data", tones, "--out", run, *TINY, "--test-folds", "3"]
+    assert "4 epochs done" in call(*same, "--epochs", "4").output
+    assert "epochs: 4 there, 9 now" in call(*same, "--epochs", "9", code=2).output
+
+
+def test_crossval_goes_through_folds_and_goes_on(tones, tmp_path):
+    command = ["crossval", "--data", tones, "--out", tmp_path, *TINY, "--epochs", "1"]
+    text = call(*command, "--folds", "1,2").output
+    assert "fold 1: mAP" in text and "fold 2: mAP" in text and "mean of 2 folds" in text
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("fold*/last.pt")}
+    summary = json.loads(call(*command, "--json").stdout)
+    assert summary["folds"] == [1, 2, 3] and all(p.stat().st_mtime_ns == t for p, t in times.items())
+    single = [json.loads((tmp_path / f"fold{f}" / "evaluation.json").read_text())["mAP"] for f in (1, 2, 3)]
+    assert summary["mean"]["mAP"] == pytest.approx(sum(single) / 3)
+
+
+@pytest.mark.parametrize("form", ["mel", "wav"])
+def test_mix_then_train_on_the_stored_set(tones, tmp_path, form):
+    out = tmp_path / form
+    mixing = ["--slot-seconds", "0.5", "--n-mels", "16", "--hop-length", "1024"]
+    text = call("mix", "--data", tones, "--out", out, "--form", form, "--split", "random", *mixing).output
+    assert "180 mixtures" in text and len(pd.read_csv(out / "plan.csv")) == 180
+    model = ["--model", "crnn"] if form == "wav" else []
+    command = ["train", "--data", out, "--out", tmp_path / "run", *TINY, *model, "--epochs", "1"]
+    assert "stored" in call(*command).output
+    assert json.loads(call("evaluate", "--run", tmp_path / "run", "--json").stdout)["mixtures"] == 36
+    if form == "mel":
+        assert "waveforms" in call(*command[:4], tmp_path / "other", "--model", "crnn", code=2).output
+        wrong = call("train", "--data", out, "--out", tmp_path / "other", "--n-mels", "64", code=2).output
+        assert "n_mels 16 stored, 64 asked for" in wrong
+
+
+def test_train_skips_bad_clips_only_when_told(tones, tmp_path):
+    root = tmp_path / "d"
+    shutil.copytree(tones, root)
+    bad = datasets.open_folder(root).clips["path"][5]
+    open(bad, "wb").close()
+    command = ["train", "--data", root, "--out", tmp_path / "run", *TINY, "--test-folds", "3", "--epochs", "1"]
+    assert bad in call(*command, code=2).output
+    assert "1 epochs done" in call(*command, "--skip-bad").output
+
+
+WRONG = {
+    "--data nowhere": "no such folder",
+    "--data urbansound8k": "--clips 500",
+    "--data {tones} --test-folds 10": "no clips in fold 10; there are clips in fold 1, 2, 3",
+    "--data {tones} --test-folds 1-3": "no fold is left",
+    "--data {tones} --test-folds three": "is no fold",
+    "--data {tones} --model vgg": "cnn10, crnn",
+    "--data {tones} --split random --train-folds 1": "takes no folds",
+    "--data {tones} --epochs 0": "must be positive",
+    "--data {tones} --test-folds 3 --accelerator cuda": "",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_flags_get_a_sentence(wrong, tones, tmp_path):
+    import torch
+
+    if "cuda" in wrong and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    result = call("train", "--out", tmp_path / "run", *wrong.format(tones=tones).split(), code=2)
+    assert WRONG[wrong] in result.output and "Traceback" not in result.output and "error: " in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_gpu_gets_a_sentence(tones, tmp_path, monkeypatch):
+    import torch
+
+    from course_utils import training
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(training, "train", full)
+    command = ["train", "--data", tones, "--out", tmp_path, *TINY, "--test-folds", "3"]
+    assert "smaller --batch-size" in call(*command, code=2).output
+
+
+def test_data_makes_downloads_and_says_what_is_there(tmp_path, monkeypatch, tones):
+    monkeypatch.setattr(urbansound8k, "download", lambda root: tones)
+    assert "120 clips" in call("data", "urbansound8k", "--root", tmp_path).output
+    monkeypatch.setattr(urbansound8k, "stream", lambda root, clips: tones)
+    assert "120 clips" in call("data", "urbansound8k", "--clips", "5").output
+    assert "no data set" in call("data", "esc50", code=2).output
+    assert "generated whole" in call("data", "mini", "--clips", "5", code=2).output
+
+
+def test_it_runs_as_a_module(tones):
+    result = subprocess.run(
+        [sys.executable, "-m", "course_utils", "train", "--data", "nowhere", "--out", "x"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2 and result.stderr.startswith("error: nowhere: no such folder")
+
+
+def test_a_class_of_ones_own_can_be_trained(tmp_path):
+    """A user's folder with three classes: six combinations, everywhere."""
+    from conftest import make_dataset
+
+    root = make_dataset(tmp_path / "own", classes=("frog", "rain", "wind"), recordings=4)
+    command = ["train", "--data", root, "--out", tmp_path / "run", *TINY, "--test-folds", "3", "--epochs", "2"]
+    call(*command, "--head", "combinations")
+    report = json.loads(call("evaluate", "--run", tmp_path / "run", "--json").stdout)
+    assert set(report["per_class"]) == {"frog", "rain", "wind"}
+    assert audio.duration(datasets.open_folder(root).clips["path"][0]) == 0.5

@@ -1,0 +1,266 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import make_dataset
+
+from course_utils import audio, datasets
+from course_utils.audio import AudioError
+from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
+from course_utils.datasets.table import metadata_from_names, parse_name
+from course_utils.taxonomy import Taxonomy
+
+OWN = ("frog", "rain", "wind")
+
+
+def own_folder(root, ending="flac"):
+    """A user's folder: other classes, other names, files beside the table, some columns left out."""
+    rows = []
+    for i in range(9):
+        name, rate = f"recording {i}.{ending}", 16_000
+        soundfile.write(root / name, np.random.default_rng(i).uniform(-0.5, 0.5, rate), rate)
+        rows.append((name, f"field-{i // 3}", i // 3 + 1, i % 3, OWN[i % 3]))
+    pd.DataFrame(rows, columns=["slice_file_name", "fsID", "fold", "classID", "class_name"]).to_csv(root / "my.csv")
+    return root
+
+
+def test_official_layout(tones):
+    dataset = open_folder(tones)
+    assert list(dataset.clips.columns) == [*datasets.COLUMNS, "path", "duration"]
+    assert len(dataset.clips) == 120 and dataset.missing.empty and dataset.taxonomy == Taxonomy()
+    assert dataset.clips["duration"].eq(0.5).all()
+    assert "incomplete" not in dataset.describe()
+
+
+def test_partial_download_says_what_is_there(real_root):
+    dataset = open_folder(real_root)
+    assert len(dataset.clips) == 2_148 and len(dataset.missing) == 8_732 - 2_148
+    says = dataset.describe()
+    assert "2,148 clips" in says and "6,584 of 8,732" in says
+    assert (
+        "whole: 1, 2\n" in says and "partly there: 3 (387 of 925)" in says and "not there: 4, 5, 6, 7, 8, 9, 10" in says
+    )
+
+
+def test_one_fold_of_three(tmp_path, tones):
+    shutil.copytree(tones, tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "audio" / "fold2")
+    next((tmp_path / "d" / "audio" / "fold3").iterdir()).unlink()
+    says = open_folder(tmp_path / "d").describe()
+    assert "41 of 120" in says and "partly there: 3 (39 of 40)" in says and "not there: 2" in says
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_folder_of_ones_own_with_its_own_classes(tmp_path, ending):
+    dataset = open_folder(own_folder(tmp_path, ending))
+    assert dataset.taxonomy.classes == OWN and dataset.taxonomy.n_combinations == 6
+    assert dataset.clips["duration"].between(0.99, 1.01).all() and dataset.clips["salience"].isna().all()
+    assert len(ClipCache.open(dataset, progress=False)[0]) == pytest.approx(22_050, abs=2)
+
+
+def test_without_a_table_names_and_folders_tell(tmp_path, tones):
+    shutil.copytree(tones, tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "metadata")
+    (tmp_path / "d" / "audio" / "fold1" / "notes.txt").write_text("not a clip")
+    dataset, known = open_folder(tmp_path / "d"), open_folder(tones)
+    columns = ["slice_file_name", "fsID", "fold", "classID", "class", "duration"]
+    both = [d.clips[columns].sort_values("slice_file_name").reset_index(drop=True) for d in (dataset, known)]
+    pd.testing.assert_frame_equal(*both)
+    assert dataset.clips[["start", "end", "salience"]].isna().all(axis=None)
+
+
+def test_names_are_taken_apart():
+    assert parse_name("87275-1-2-0.wav") == {"fsID": 87_275, "classID": 1, "occurrence": 2, "slice": 0}
+    assert parse_name("holiday.wav") is None
+    assert metadata_from_names(open_folder.__globals__["Path"]("/nowhere")).empty
+
+
+TABLES = {
+    "no column": "slice_file_name,fsID,fold\na.wav,1,1\n",
+    "nothing in column": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,\n",
+    "whole number": "slice_file_name,fsID,fold,classID,class\na.wav,1,one,0,dog\n",
+    "listed twice": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\na.wav,1,1,0,dog\n",
+    "several classes": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\nb.wav,1,1,0,cat\n",
+    "without gaps": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\nb.wav,1,1,7,cat\n",
+    "several class IDs": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\nb.wav,1,1,1,dog\n",
+    "none of the 1 files": "slice_file_name,fsID,fold,classID,class\nz.wav,1,1,0,dog\n",
+    "not a CSV": "",
+}
+
+
+@pytest.mark.parametrize("message", TABLES)
+def test_bad_tables_say_what_is_wrong(tmp_path, message):
+    for name in "ab":
+        audio.write(tmp_path / f"{name}.wav", np.zeros(100))
+    (tmp_path / "t.csv").write_text(TABLES[message])
+    with pytest.raises(DatasetError, match=message):
+        open_folder(tmp_path)
+
+
+def test_other_wrong_places(tmp_path):
+    with pytest.raises(DatasetError, match="no such folder"):
+        open_folder(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="no clips here"):
+        open_folder(tmp_path)
+    with pytest.raises(DatasetError, match="--clips 500"):
+        datasets.load("urbansound8k")
+
+
+def test_full_metadata_reads(real_root):
+    table = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
+    assert len(table) == 8_732 and table["fsID"].nunique() == 1_297
+    assert table["class"].value_counts()[["siren", "car_horn", "gun_shot"]].tolist() == [929, 429, 374]
+    assert table.groupby("fold").size().tolist() == [873, 888, 925, 990, 936, 823, 838, 806, 816, 837]
+
+
+# --- the decoded copy -------------------------------------------------------------------------------------------------
+
+
+def test_cache_holds_what_the_reader_reads(tones):
+    dataset = open_folder(tones)
+    cache = ClipCache.open(dataset, progress=False)
+    assert len(cache) == 120
+    for row in (0, 57, 119):
+        assert np.abs(cache[row] - audio.read(dataset.clips["path"][row])).max() <= 0.5 / 32_768 + 1e-7
+
+
+def test_a_second_start_decodes_nothing(tones, monkeypatch):
+    dataset = open_folder(tones)
+    ClipCache.open(dataset, progress=False)
+    monkeypatch.setattr(audio, "read", lambda path: pytest.fail("decoded again"))
+    assert len(ClipCache.open(dataset, progress=False)) == 120
+
+
+def test_a_changed_file_makes_a_new_cache(tmp_path, own_cache):
+    root = make_dataset(tmp_path / "d", folds=1, recordings=1)
+    dataset = open_folder(root)
+    before = ClipCache.open(dataset, progress=False)
+    audio.write(dataset.clips["path"][3], np.full(1_000, 0.25))
+    after = ClipCache.open(dataset, progress=False)
+    assert after.folder != before.folder and after[3][0] == pytest.approx(0.25, abs=1e-4) and len(after[3]) == 1_000
+    assert [f.name for f in (own_cache / "decoded").iterdir()] == [after.folder.name]
+
+
+def test_bad_clips_are_all_named_or_skipped(tmp_path, caplog):
+    root = make_dataset(tmp_path / "d", folds=1, recordings=1)
+    dataset = open_folder(root)
+    paths = dataset.clips["path"]
+    open(paths[2], "wb").close()
+    with open(paths[5], "wb") as file:
+        file.write(b"not sound at all, but long enough to look at")
+    nan = np.zeros(1_000, np.float32)
+    nan[5] = np.nan
+    soundfile.write(paths[7], nan, 22_050, subtype="FLOAT")
+    with pytest.raises(AudioError, match="3 of 20 clips") as caught:
+        ClipCache.open(dataset, progress=False)
+    assert all(paths[i] in str(caught.value) for i in (2, 5, 7)) and "--skip-bad" in str(caught.value)
+    cache = ClipCache.open(dataset, skip_bad=True, progress=False)
+    assert len(cache) == len(cache.clips) == 17 and set(cache.bad) == set(paths[[2, 5, 7]])
+    assert cache.clips["path"][2] == paths[3] and np.allclose(cache[2], audio.read(paths[3]), atol=1e-4)
+    assert paths[5] in caplog.text
+
+
+def test_a_file_that_vanishes_is_named(tmp_path):
+    root = make_dataset(tmp_path / "d", folds=1, recordings=1)
+    dataset = open_folder(root)
+    os.unlink(dataset.clips["path"][4])
+    with pytest.raises(AudioError, match=re.escape(dataset.clips["path"][4])):
+        ClipCache.open(dataset, progress=False)
+
+
+def test_another_process_maps_the_same_file(tones):
+    import pickle
+
+    cache = ClipCache.open(open_folder(tones), progress=False)
+    data = pickle.dumps(cache)
+    assert len(data) < 100_000
+    assert np.array_equal(pickle.loads(data)[7], cache[7])
+
+
+BUILD = """
+import sys, time
+from course_utils import audio, datasets
+from course_utils.datasets import ClipCache
+read = audio.read
+def slow(path):
+    time.sleep(0.02)
+    return read(path)
+audio.read = slow
+print("start", flush=True)
+cache = ClipCache.open(datasets.open_folder(sys.argv[1]), progress=False)
+print(len(cache), cache.folder, flush=True)
+"""
+
+
+def start_build(root):
+    return subprocess.Popen([sys.executable, "-c", BUILD, str(root)], stdout=subprocess.PIPE, text=True, env=os.environ)
+
+
+def test_a_killed_build_leaves_no_half_cache(tones, own_cache):
+    process = start_build(tones)
+    process.stdout.readline()
+    deadline = time.time() + 60
+    while not list(own_cache.glob("decoded/.*.part/samples.int16")) and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not [f for f in (own_cache / "decoded").iterdir() if not f.name.endswith(".part")]
+    cache = ClipCache.open(open_folder(tones), progress=False)
+    assert len(cache) == 120 and np.abs(cache[119]).max() > 0.1
+
+
+def test_halves_left_behind_are_cleared_away(tones, own_cache):
+    folder = ClipCache.open(open_folder(tones), progress=False).folder
+    half = folder.with_name(f".{folder.name}-x.part")
+    half.mkdir()
+    (half / "samples.int16").write_bytes(b"12")
+    os.utime(half / "samples.int16", (0, 0))
+    os.utime(half, (0, 0))
+    fresh = folder.with_name(f".{folder.name}-y.part")
+    fresh.mkdir()
+    shutil.rmtree(folder)
+    ClipCache.open(open_folder(tones), progress=False)
+    assert not half.exists() and fresh.exists()
+
+
+def test_two_builders_end_with_one_good_cache(tones, own_cache):
+    both = [start_build(tones) for _ in range(2)]
+    outputs = [process.communicate(timeout=120)[0].split() for process in both]
+    assert outputs[0] == outputs[1] and outputs[0][1] == "120"
+    assert len(list((own_cache / "decoded").iterdir())) == 1
+
+
+def test_memory_does_not_grow_with_the_data(tones):
+    """The process's own memory, files mapped into it not counted, while it goes through 100 times 4 s."""
+    if not os.path.exists("/proc/self/status"):
+        pytest.skip("no /proc on this system")
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from course_utils.datasets import cache as c
+folder = Path(sys.argv[1]); n, t = 2000, 88200
+np.memmap(folder / "samples.int16", dtype="<i2", mode="w+", shape=n * t).flush()
+import pandas as pd
+cache = c.ClipCache(pd.DataFrame(), folder, np.arange(n) * t, np.full(n, t), {})
+def own():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("RssAnon")).split()[1]) / 1024
+before = own()
+for row in range(n):
+    cache[row].sum()
+print(own() - before)
+"""
+    folder = open_folder(tones).root
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        grown = float(subprocess.check_output([sys.executable, "-c", code, place], text=True))
+    assert grown < 50, f"{grown:.0f} MB more for {folder}"

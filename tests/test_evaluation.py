@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from course_utils import evaluation
+from course_utils.taxonomy import Taxonomy
+
+TEN = Taxonomy()
+
+
+def random_case(seed, n=400, empty=()):
+    rng = np.random.default_rng(seed)
+    combination = rng.choice(55, n, p=rng.dirichlet(np.ones(55)))
+    truth = TEN.multi_hot(combination)
+    scores = np.round(np.clip(0.6 * truth + rng.normal(0.2, 0.25, truth.shape), 0, 1), 2)  # rounded: many are equal
+    truth[:, list(empty)] = 0
+    return combination, truth.astype(int), scores
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_precision_recall_f1_equal_scikit_learn(seed):
+    _, truth, scores = random_case(seed)
+    predicted = (scores >= 0.5).astype(int)
+    counts = evaluation.confusion_counts(truth, predicted)
+    ours = evaluation.precision_recall_f1(counts)
+    p, r, f, _ = metrics.precision_recall_fscore_support(truth, predicted, zero_division=0)
+    assert np.abs(ours.to_numpy() - np.stack([p, r, f], axis=1)).max() < 1e-9
+    for kind in evaluation.AVERAGES:
+        theirs = metrics.precision_recall_fscore_support(truth, predicted, average=kind, zero_division=0)[:3]
+        mean = evaluation.average(counts)[kind]
+        assert [mean["precision"], mean["recall"], mean["f1"]] == pytest.approx(theirs, abs=1e-9)
+    matrices = metrics.multilabel_confusion_matrix(truth, predicted)
+    assert np.array_equal(counts[["tn", "fp", "fn", "tp"]].to_numpy(), matrices.reshape(10, 4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_single_label_scores_over_55_combinations_equal_scikit_learn(seed):
+    combination, _, _ = random_case(seed)
+    guess = np.where(
+        np.random.default_rng(seed).random(len(combination)) < 0.4, combination, (combination * 7 + 3) % 55
+    )
+    every = np.arange(55)
+    counts = evaluation.confusion_counts(combination[:, None] == every, guess[:, None] == every)
+    present = np.unique(combination)
+    theirs = metrics.precision_recall_fscore_support(
+        combination, guess, labels=present, average="macro", zero_division=0
+    )
+    ours = evaluation.average(counts)["macro"]
+    assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(theirs[:3], abs=1e-9)
+    micro = evaluation.average(evaluation.confusion_counts(combination[:, None] == every, guess[:, None] == every))[
+        "micro"
+    ]
+    if len(present) == 55:
+        assert micro["precision"] == pytest.approx(metrics.accuracy_score(combination, guess), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_equals_scikit_learn_with_equal_scores_and_weights(seed):
+    _, truth, scores = random_case(seed)
+    weights = np.random.default_rng(seed).integers(0, 4, (3, len(truth))).astype(float)
+    theirs = metrics.average_precision_score(truth, scores, average=None)
+    assert np.abs(evaluation.average_precision(truth, scores) - theirs).max() < 1e-9
+    assert evaluation.mean_average_precision(truth, scores) == pytest.approx(theirs.mean(), abs=1e-9)
+    together = evaluation.average_precision(truth, scores, weights)
+    for row, w in zip(together, weights, strict=True):
+        weighted = metrics.average_precision_score(truth, scores, average=None, sample_weight=w)
+        assert np.abs(row - weighted).max() < 1e-9
+        repeated = np.repeat(np.arange(len(truth)), w.astype(int))
+        assert np.abs(row - evaluation.average_precision(truth[repeated], scores[repeated])).max() < 1e-9
+
+
+def test_known_values_by_hand():
+    truth = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
+    predicted = np.array([[1, 1], [0, 1], [0, 1], [0, 0]])
+    counts = evaluation.confusion_counts(truth, predicted)
+    assert counts.to_numpy().tolist() == [[1, 0, 1, 2], [2, 1, 0, 1]]
+    macro, micro = evaluation.average(counts).values()
+    assert macro["precision"] == pytest.approx((1 + 2 / 3) / 2) and macro["recall"] == pytest.approx(0.75)
+    assert micro["precision"] == pytest.approx(3 / 4) and micro["recall"] == pytest.approx(3 / 4)
+    assert evaluation.exact_match(truth, predicted) == 0.5
+    assert evaluation.average_precision([[1], [0], [1]], [[0.9], [0.8], [0.7]])[0] == pytest.approx(0.5 + 0.5 * 2 / 3)
+
+
+def test_classes_without_positives_are_left_out_and_named():
+    combination, truth, scores = random_case(0, empty=[1])
+    counts = evaluation.confusion_counts(truth, scores >= 0.5)
+    table = evaluation.precision_recall_f1(counts)
+    assert table.loc[1].isna().all() and np.isnan(evaluation.average_precision(truth, scores)[1])
+    others = [c for c in range(10) if c != 1]
+    theirs = metrics.f1_score(truth[:, others], scores[:, others] >= 0.5, average="macro")
+    assert evaluation.average(counts)["macro"]["f1"] == pytest.approx(theirs, abs=1e-9)
+    report = evaluation.report(truth, combination, scores, combination, TEN, [0.5] * 10)
+    assert report["without_positives"]["labels"] == ["car_horn"] and report["per_class"]["car_horn"]["f1"] is None
+    assert set(report["without_positives"]["combinations"]) == {TEN.name(i) for i in range(55) if i not in combination}
+
+
+def test_a_class_that_is_never_predicted_scores_zero():
+    counts = evaluation.confusion_counts(np.array([[1], [1]]), np.array([[0], [0]]))
+    assert evaluation.precision_recall_f1(counts).loc[0].tolist() == [0, 0, 0]
+
+
+def test_the_best_combination_of_independent_labels():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.01, 0.99, (200, 10))
+    p[:50] *= 0.3
+    likelihood = np.stack(
+        [np.prod(np.where(member == 1, p, 1 - p), axis=1) for member in TEN.membership], axis=1
+    )  # by its definition, one combination after the other
+    assert np.array_equal(evaluation.labels_to_combination(p, TEN), likelihood.argmax(axis=1))
+    sure = np.full((1, 10), 1e-12)
+    sure[0, [2, 7]] = 1 - 1e-12
+    assert TEN.pair(evaluation.labels_to_combination(sure, TEN))[0].tolist() == [2, 7]
+
+
+def test_label_scores_are_sums_over_combinations():
+    p = np.random.default_rng(0).dirichlet(np.ones(55), 20)
+    labels = evaluation.combinations_to_labels(p, TEN)
+    by_hand = [[sum(row[c] for c in range(55) if k in TEN.pair(c)) for k in range(10)] for row in p]
+    assert np.allclose(labels, by_hand)
+    assert np.array_equal(evaluation.combinations_to_labels(np.eye(55), TEN), TEN.membership)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tuned_thresholds_are_the_best_of_all(seed):
+    _, truth, scores = random_case(seed, n=60, empty=[3])
+    tuned = evaluation.tune_thresholds(truth, scores)
+    assert tuned[3] == 0.5
+    for c in range(10):
+        if truth[:, c].any():
+            f1 = [
+                metrics.f1_score(truth[:, c], scores[:, c] >= t, zero_division=0) for t in np.arange(-0.005, 1.02, 0.01)
+            ]
+            assert metrics.f1_score(truth[:, c], scores[:, c] >= tuned[c]) == pytest.approx(max(f1), abs=1e-12)
+
+
+def test_baselines_by_hand():
+    combination = np.array([0, 0, 0, 1, 10])
+    values = evaluation.baselines(TEN.multi_hot(combination), combination, TEN)
+    assert values["largest_class"]["exact_match"] == pytest.approx(0.6)
+    assert values["chance"]["exact_match"] == pytest.approx(0.36 + 0.04 + 0.04)
+    assert values["all_zeros"]["label_accuracy"] == pytest.approx(1 - 6 / 50)
+    assert values["all_zeros"]["combination_accuracy"] == pytest.approx(54 / 55)
+
+
+def test_all_zeros_on_the_reports_mixtures():
+    """81.1 % of ten labels, 98.2 % of 55 one-hot outputs."""
+    combination = np.random.default_rng(0).permutation(
+        np.repeat(TEN.combination_id(*np.divmod(np.arange(100), 10)), 10)
+    )
+    values = evaluation.baselines(TEN.multi_hot(combination), combination, TEN)["all_zeros"]
+    assert values["label_accuracy"] == pytest.approx(0.81, abs=0.01)
+    assert values["combination_accuracy"] == pytest.approx(0.982, abs=0.001)
+
+
+def test_bootstrap_draws_recordings():
+    recordings = np.array([[1, 2], [1, 1], [2, 3]])
+    weights = evaluation.bootstrap_weights(recordings, 20_000, np.random.default_rng(0))
+    counts = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=20_000)
+    assert np.array_equal(
+        weights, np.stack([counts[:, 0] * counts[:, 1], counts[:, 0] ** 2, counts[:, 1] * counts[:, 2]], 1)
+    )
+    assert weights[:, 0].mean() == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_intervals_are_wider_when_recordings_are_few():
+    """The same predictions: mixtures of few recordings say less than mixtures that share none."""
+    combination, truth, scores = random_case(0)
+    predicted = evaluation.labels_to_combination(scores, TEN)
+    widths = []
+    for recordings in (np.arange(800).reshape(-1, 2), np.arange(800).reshape(-1, 2) % 20):
+        report = evaluation.report(truth, combination, scores, predicted, TEN, [0.5] * 10, recordings)
+        low, high = report["intervals"]["exact_match"]
+        assert low <= report["exact_match"] <= high
+        assert all(0 <= a <= b <= 1 for a, b in report["intervals"].values())
+        widths.append(high - low)
+    assert widths[1] > widths[0]
+
+
+def test_a_report_of_perfect_scores_is_perfect():
+    combination, truth, _ = random_case(1)
+    report = evaluation.report(truth, combination, truth.astype(float), combination, TEN, [0.5] * 10)
+    assert report["exact_match"] == report["mAP"] == report["labels"]["macro"]["f1"] == 1
+    assert report["combinations"]["macro"]["precision"] == 1 and report["mixtures"] == 400
+
+
+@pytest.mark.parametrize("bad", [np.array([0, 1]), np.array([[0.5]]), np.array([[np.nan]])])
+def test_truth_must_be_zeros_and_ones(bad):
+    with pytest.raises(ValueError, match="zeros and ones"):
+        evaluation.confusion_counts(bad, bad)

@@ -1,0 +1,196 @@
+import warnings
+
+import librosa
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from course_utils import audio, features
+
+
+@pytest.fixture(scope="module")
+def clips(originals):
+    return [torch.from_numpy(audio.read(path)) for path in originals]
+
+
+def close(a, b, relative=1e-5):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape
+    assert np.abs(a - b).max() <= relative * np.abs(b).max()
+
+
+SHAPES = [(1024, 512), (1024, 256), (2048, 1024), (512, 100)]
+
+
+@pytest.mark.parametrize(("n_fft", "hop_length"), SHAPES)
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant"])
+def test_stft_equals_torch_and_librosa_on_real_clips(clips, n_fft, hop_length, pad_mode):
+    window = torch.hann_window(n_fft)
+    for clip in clips:
+        ours = features.stft(clip, n_fft, hop_length, pad_mode=pad_mode)
+        close(ours, torch.stft(clip, n_fft, hop_length, window=window, pad_mode=pad_mode, return_complex=True))
+        close(ours, librosa.stft(clip.numpy(), n_fft=n_fft, hop_length=hop_length, pad_mode=pad_mode))
+
+
+@pytest.mark.parametrize(("n_fft", "hop_length"), SHAPES)
+def test_power_equals_torchaudio(clips, n_fft, hop_length):
+    reference = torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=2.0, pad_mode="reflect")
+    for clip in clips:
+        close(features.power_spectrogram(clip, n_fft, hop_length), reference(clip))
+
+
+def test_without_padding_the_first_frame_starts_at_zero():
+    clip = torch.randn(5000)
+    close(
+        features.stft(clip, 1024, 512, center=False),
+        torch.stft(clip, 1024, 512, window=torch.hann_window(1024), center=False, return_complex=True),
+    )
+
+
+@pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
+@pytest.mark.parametrize("norm", ["slaney", None])
+@pytest.mark.parametrize(("n_fft", "n_mels", "fmin"), [(1024, 64, 50.0), (2048, 128, 0.0)])
+def test_filterbank_equals_librosa_and_torchaudio(mel_scale, norm, n_fft, n_mels, fmin):
+    ours = features.mel_filterbank(22_050, n_fft, n_mels, fmin, 11_025.0, mel_scale, norm)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = librosa.filters.mel(
+            sr=22_050, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=11_025.0, htk=mel_scale == "htk", norm=norm
+        )
+    close(ours, theirs, 1e-6 if mel_scale == "slaney" else 2e-5)
+    bins = n_fft // 2 + 1
+    torchs = torchaudio.functional.melscale_fbanks(bins, fmin, 11_025.0, n_mels, 22_050, norm, mel_scale).T
+    close(ours, torchs, 2e-5)
+
+
+@pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
+def test_mel_scales_equal_librosa_and_invert(mel_scale):
+    hz = np.linspace(0, 11_025, 500)
+    mel = features.hz_to_mel(torch.from_numpy(hz), mel_scale)
+    assert np.allclose(mel, librosa.hz_to_mel(hz, htk=mel_scale == "htk"), rtol=1e-12)
+    assert np.allclose(features.mel_to_hz(mel, mel_scale), hz, atol=1e-8)
+
+
+def test_known_mels():
+    assert float(features.hz_to_mel(1000.0, "slaney")) == pytest.approx(15.0)
+    assert float(features.hz_to_mel(1000.0, "htk")) == pytest.approx(999.986, abs=1e-3)
+
+
+def test_log_mel_equals_librosa_and_torchaudio_within_a_hundredth_of_a_decibel(clips):
+    log_mel = features.LogMel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = torchaudio.transforms.MelSpectrogram(
+            22_050, 1024, hop_length=512, f_min=50.0, f_max=11_025.0, n_mels=64, norm="slaney", mel_scale="slaney"
+        )
+    for clip in clips:
+        ours = log_mel(clip).numpy()
+        mel = librosa.feature.melspectrogram(
+            y=clip.numpy(),
+            sr=22_050,
+            n_fft=1024,
+            hop_length=512,
+            n_mels=64,
+            fmin=50.0,
+            fmax=11_025.0,
+            pad_mode="reflect",
+        )
+        theirs = librosa.power_to_db(mel, ref=1.0, amin=1e-10, top_db=None)
+        loud = theirs > theirs.max() - 80
+        assert np.abs(ours - theirs)[loud].max() < 0.01
+        torchs = 10 * np.log10(np.maximum(reference(clip).numpy(), 1e-10))
+        assert np.abs(ours - torchs)[loud].max() < 0.01
+
+
+def test_top_db_equals_librosa():
+    power = torch.rand(64, 30) * torch.logspace(-8, 2, 30)
+    theirs = librosa.power_to_db(power.numpy(), ref=1.0, amin=1e-10, top_db=80.0)
+    assert np.abs(features.power_to_db(power, top_db=80.0).numpy() - theirs).max() < 1e-4
+
+
+def test_a_batch_is_its_rows_and_keeps_leading_axes():
+    waveforms = torch.randn(2, 3, 6000)
+    log_mel = features.LogMel()
+    together = log_mel(waveforms)
+    assert together.shape == (2, 3, 64, 12)
+    assert torch.allclose(together[1, 2], log_mel(waveforms[1, 2]), atol=1e-3)
+
+
+def test_gradients_flow_to_the_waveform():
+    waveform = torch.randn(2, 4000, dtype=torch.float64, requires_grad=True)
+    window = torch.hann_window(64, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda x: features.stft(x, 64, 32, window).abs(), waveform[:, :200].detach().requires_grad_()
+    )
+    features.LogMel()(waveform.float()).sum().backward()
+    assert torch.isfinite(waveform.grad).all() and (waveform.grad != 0).any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
+def test_gpu_gives_what_the_cpu_gives():
+    waveform, log_mel = torch.randn(2, 22_050), features.LogMel()
+    assert (log_mel.cuda()(waveform.cuda()).cpu() - features.LogMel()(waveform)).abs().max() < 0.01
+
+
+def test_a_tone_lands_in_its_bin():
+    time = torch.arange(22_050) / 22_050
+    power = features.power_spectrogram(torch.sin(2 * torch.pi * 1000.0 * time), 1024, 512)
+    assert int(power[:, 20].argmax()) == round(1000 / 22_050 * 1024)
+
+
+def test_silence_is_the_floor():
+    assert torch.equal(features.LogMel()(torch.zeros(4000)), torch.full((64, 8), -100.0))
+
+
+def test_short_clips_are_filled_up_or_refused():
+    assert features.LogMel()(torch.randn(10)).shape == (64, 3)
+    with pytest.raises(ValueError, match="too few"):
+        features.stft(torch.randn(100), 1024)
+    with pytest.raises(ValueError, match="shorter than one frame"):
+        features.frame(torch.randn(100), 128, 64)
+
+
+def test_empty_filters_are_announced():
+    with pytest.warns(UserWarning) as caught:
+        weights = features.mel_filterbank(22_050, 256, 128, 0.0)
+    empty = int((weights == 0).all(dim=1).sum())
+    assert empty > 0 and f"{empty} of 128 mel filters hold no frequency bin" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("edges", [(-1.0, None), (50.0, 20.0), (50.0, 20_000.0)])
+def test_impossible_edges_are_refused(edges):
+    with pytest.raises(ValueError, match="fmin"):
+        features.mel_filterbank(22_050, 1024, 64, *edges)
+
+
+@pytest.mark.parametrize("snr", [-5.0, 0.0, 20.0])
+def test_noise_has_the_signal_to_noise_ratio_asked_for(snr):
+    mel = torch.rand(3, 64, 100) * torch.tensor([1e-4, 1.0, 50.0])[:, None, None]
+    noisy = features.add_noise(mel, snr, torch.Generator().manual_seed(0))
+    found = 10 * torch.log10(mel.sum((1, 2)) / (noisy - mel).sum((1, 2)))
+    assert (found - snr).abs().max() < 0.1
+    assert (noisy >= mel).all()
+    assert torch.equal(noisy, features.add_noise(mel, snr, torch.Generator().manual_seed(0)))
+
+
+def test_noise_on_the_mel_is_what_white_noise_in_the_waveform_gives():
+    """Per band, the mean power of white noise is the same, as the filters have equal areas."""
+    mel = features.MelSpectrogram()(torch.randn(22_050 * 60, generator=torch.Generator().manual_seed(0)))
+    per_band = mel[5:-2].mean(dim=1)
+    assert float(per_band.std() / per_band.mean()) < 0.1
+
+
+def test_spec_augment_masks_only_while_training():
+    log_mel = torch.randn(4, 64, 345)
+    augment = features.SpecAugment()
+    assert torch.equal(augment.eval()(log_mel), log_mel)
+    torch.manual_seed(0)
+    masked = augment.train()(log_mel)
+    changed = masked != log_mel
+    assert changed.any() and not changed.all()
+    untouched_frames = (~changed.any(dim=1)).sum(dim=1)
+    assert (untouched_frames < 345).any()
+    whole_frames = changed.all(dim=1).sum(dim=1)
+    assert (whole_frames <= 2 * 65).all()
+    assert not torch.equal(changed[0], changed[1])

@@ -1,0 +1,196 @@
+import pytest
+import torch
+import torchaudio
+from torch import nn
+
+from course_utils import features, models
+from course_utils.models import crnn as crnn_module
+from course_utils.models.crnn import CRNN, MelspectrogramStretch
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "parameters"),
+    [
+        ("cnn10", 10, 4_954_058),
+        ("cnn10", 55, 4_977_143),
+        ("cnn10", 527, 5_219_279),
+        ("crnn", 10, 256_266),
+        ("crnn", 55, 262_071),
+    ],
+)
+def test_parameter_counts(name, outputs, parameters):
+    assert models.count_parameters(models.build(name, outputs)) == parameters
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("outputs", [10, 55])
+def test_logits_have_one_row_a_clip(name, outputs):
+    network = models.build(name, outputs, width=4).eval()
+    waveforms, lengths = torch.randn(3, 66_150), torch.tensor([66_150, 40_000, 30_000])
+    assert network(waveforms, lengths).shape == (3, outputs)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("samples", [1, 300, 1_201, 22_050])
+@pytest.mark.parametrize("training", [False, True])
+def test_very_short_clips_are_filled_up(name, samples, training):
+    torch.manual_seed(0)
+    network = models.build(name, 10, width=4).train(training)
+    for _ in range(5):  # with and without a stretch
+        logits = network(torch.randn(2, samples), torch.tensor([samples, max(1, samples // 2)]))
+        assert logits.shape == (2, 10) and torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("norm", ["db", "whiten"])
+def test_silence_gives_numbers(norm):
+    assert torch.isfinite(
+        models.build("crnn", 10, norm=norm).eval()(torch.zeros(2, 88_200), torch.tensor([88_200, 500]))
+    ).all()
+    assert torch.isfinite(
+        models.build("cnn10", 10, width=4).eval()(torch.zeros(2, 88_200), torch.tensor([88_200] * 2))
+    ).all()
+
+
+def test_unknown_network_names_the_known_ones():
+    with pytest.raises(ValueError, match="cnn10, crnn"):
+        models.build("transformer", 10)
+
+
+# --- CNN10 ------------------------------------------------------------------------------------------------------------
+
+
+def test_cnn10_shapes_block_by_block():
+    network = models.cnn10(10, width=8).eval()
+    x = torch.randn(2, 1, 64, 345)
+    for block, (channels, bands, frames) in zip(
+        network.blocks, [(8, 32, 172), (16, 16, 86), (32, 8, 43), (64, 4, 21)], strict=True
+    ):
+        x = block(x)
+        assert x.shape == (2, channels, bands, frames)
+
+
+def test_cnn10_is_built_as_in_the_paper():
+    network = models.cnn10(10)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert all(c.bias is None and c.kernel_size == (3, 3) and c.padding == (1, 1) for c in convolutions)
+    for layer in (*convolutions, network.fc1, network.fc2):  # Xavier: uniform within ± sqrt(6 / (in + out))
+        fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+        bound = (6 / (fan_in + fan_out)) ** 0.5
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
+    assert not network.fc1.bias.any() and (network.bn0.weight == 1).all() and network.bn0.num_features == 64
+
+
+def test_cnn10_equals_its_definition():
+    """The paper's forward pass, written out with functions on the same weights."""
+    torch.manual_seed(0)
+    network = models.cnn10(10, width=4).eval()
+    for m in network.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.normal_()
+            m.running_var.uniform_(0.5, 2)
+    log_mel = torch.randn(2, 64, 100) * 10 - 40
+    bn = network.bn0
+    x = (log_mel - bn.running_mean[:, None]) / (bn.running_var[:, None] + bn.eps).sqrt()
+    x = x[:, None]
+    for block in network.blocks:
+        for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+            x = nn.functional.conv2d(x, conv.weight, padding=1)
+            x = (x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+            x = x.clamp(min=0)
+        x = nn.functional.avg_pool2d(x, 2)
+    x = x.mean(dim=2)
+    x = x.max(dim=2).values + x.mean(dim=2)
+    x = (x @ network.fc1.weight.T + network.fc1.bias).clamp(min=0)
+    expected = x @ network.fc2.weight.T + network.fc2.bias
+    assert (network(log_mel) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_cnn10_takes_waveforms_and_stored_log_mels_alike():
+    network = models.build("cnn10", 10, width=4).eval()
+    waveform = torch.randn(2, 44_100)
+    lengths = torch.tensor([44_100] * 2)
+    assert torch.allclose(network(waveform, lengths), network(features.LogMel()(waveform), lengths), atol=1e-5)
+
+
+def test_dropout_noise_and_masks_work_only_in_training():
+    network = models.build("cnn10", 10, width=4, noise_snr=0.0, spec_augment=True)
+    waveform, lengths = torch.randn(4, 44_100), torch.tensor([44_100] * 4)
+    assert not torch.equal(network(waveform, lengths), network(waveform, lengths))
+    network.eval()
+    assert torch.equal(network(waveform, lengths), network(waveform, lengths))
+
+
+# --- CRNN -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(4, 1), (8, 2)])
+def test_the_lstm_sees_few_steps(seconds, steps):
+    assert CRNN.steps(seconds * 22_050 // 1024 + 1) == steps
+
+
+def test_the_lstm_sees_six_steps_of_eight_seconds_at_44_kilohertz():
+    assert CRNN.steps(8 * 44_100 // 1024 + 1) == 6 and CRNN.steps(4 * 44_100 // 1024 + 1) == 2
+
+
+def test_least_frames_leave_one_step():
+    assert CRNN.steps(CRNN.least_frames()) == 1 and CRNN.steps(CRNN.least_frames() - 1) == 0
+
+
+@pytest.mark.parametrize("norm", ["db", "whiten"])
+def test_what_is_filled_up_does_not_change_the_logits(norm):
+    """A clip alone, and the same clip beside a longer one: only the valid steps count."""
+    torch.manual_seed(0)
+    network = models.build("crnn", 10, norm=norm).eval()
+    short, long = torch.randn(120_000), torch.randn(200_000)
+    alone = network(short[None], torch.tensor([120_000]))
+    batch = torch.stack([nn.functional.pad(short, (0, 80_000)), long])
+    beside = network(batch, torch.tensor([120_000, 200_000]))
+    # The frame at the end is reflected in one case and followed by zeros in the other: it lies beyond the last step.
+    assert (alone[0] - beside[0]).abs().max() < 2e-2
+    other = network(torch.stack([batch[0], torch.randn(200_000)]), torch.tensor([120_000, 200_000]))
+    assert torch.allclose(beside[0], other[0], atol=1e-5)
+
+
+def test_stretch_is_the_phase_vocoder_of_torchaudio(monkeypatch):
+    front = MelspectrogramStretch(probability=1.0).train()
+    draws = iter([torch.tensor(0.0), torch.tensor(0.75)])  # stretch this batch, at rate 1 + 0.4 · 0.5
+    monkeypatch.setattr(crnn_module.torch, "rand", lambda *_: next(draws))
+    time = torch.arange(66_150) / 22_050
+    waveform = torch.sin(2 * torch.pi * 880 * time)[None]
+    mel, frames = front(waveform, torch.tensor([66_150]))
+    transform = torchaudio.transforms.TimeStretch(1024, n_freq=1025, fixed_rate=1.2)
+    expected = front.filterbank @ transform(features.stft(waveform, 2048, 1024)).abs().square()
+    assert torch.allclose(mel, features.power_to_db(expected), atol=1e-2)
+    assert int(frames) == mel.shape[-1] == -(-65 // 1.2)
+    assert int(mel.mean(dim=2).argmax()) == int(
+        (front.filterbank @ features.power_spectrogram(waveform, 2048, 1024)).mean(dim=2).argmax()
+    )
+
+
+def test_stretch_happens_in_training_only_and_in_four_of_ten_batches():
+    torch.manual_seed(0)
+    front = MelspectrogramStretch()
+    waveform, lengths = torch.randn(1, 44_100), torch.tensor([44_100])
+    sizes = [front(waveform, lengths)[0].shape[-1] for _ in range(300)]
+    assert sum(size != 44 for size in sizes) / 300 == pytest.approx(0.4, abs=0.1)
+    assert 44 / 1.4 - 1 <= min(sizes) < 36 and 56 < max(sizes) <= 44 / 0.6 + 1
+    front.eval()
+    assert {front(waveform, lengths)[0].shape[-1] for _ in range(50)} == {44}
+
+
+def test_whiten_sets_mean_and_deviation_of_the_valid_part():
+    front = MelspectrogramStretch(norm="whiten").eval()
+    waveform = torch.randn(2, 44_100)
+    waveform[1, 20_000:] = 0
+    mel, frames = front(waveform, torch.tensor([44_100, 20_000]))
+    valid = mel[1, :, : frames[1]]
+    assert float(valid.mean()) == pytest.approx(0, abs=1e-4) and float(valid.std(correction=0)) == pytest.approx(
+        1, abs=1e-3
+    )
+    assert not mel[1, :, frames[1] :].any()
+
+
+def test_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="'db' or 'whiten'"):
+        models.build("crnn", 10, norm="log")

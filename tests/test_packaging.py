@@ -1,0 +1,158 @@
+"""The set-up: one list of dependencies, light imports, rooms that import only rooms below them, Colab left as it is."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from conftest import REAL
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ROOMS = (
+    *("files", "environment", "taxonomy", "configuration", "audio", "features", "datasets", "splits", "mixing"),
+    *(
+        "evaluation",
+        "models",
+        "experiment",
+        "training",
+        "inference",
+        "plots",
+        "exercises",
+        "profile",
+        "cli",
+        "__main__",
+    ),
+)
+HEAVY = ("torch", "librosa", "matplotlib", "sklearn")
+
+
+def imports_of(path: Path, top_level_only: bool) -> set[str]:
+    """The modules that a file imports, as dotted names."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files_of(room: str) -> list[Path]:
+    folder = ROOT / "course_utils" / room
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+
+
+def test_every_file_is_in_a_room_that_is_known():
+    found = {path.stem if path.is_file() else path.name for path in (ROOT / "course_utils").iterdir()}
+    assert found - {"__init__", "__pycache__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_below_it(room):
+    below = set(ROOMS[: ROOMS.index(room) + 1])
+    for path in files_of(room):
+        for name in imports_of(path, top_level_only=False):
+            parts = name.split(".")
+            if parts[0] == "course_utils" and len(parts) > 1 and parts[1] in ROOMS:
+                assert parts[1] in below, f"{path.name} imports {name}"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, course_utils; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not set(loaded) & set(HEAVY)
+
+
+def test_training_needs_no_plotting_or_reference_library():
+    """A machine that has torch, torchaudio, numpy, pandas, soundfile, soxr, tqdm and Fabric can train."""
+    code = """
+import sys
+for name in ("librosa", "matplotlib", "sklearn", "seaborn", "IPython"):
+    sys.modules[name] = None
+import course_utils.training, course_utils.inference
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("room", [r for r in ROOMS if r != "__main__"])
+def test_librosa_matplotlib_and_sklearn_are_imported_where_they_are_used(room):
+    for path in files_of(room):
+        roots = {name.split(".")[0] for name in imports_of(path, top_level_only=True)}
+        assert not roots & {"librosa", "matplotlib", "sklearn", "seaborn"}, path
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[<>=!~\[ ;]", requirement)[0].lower().replace("_", "-")
+
+
+def test_torch_and_torchaudio_have_the_same_bounds():
+    bounds = {name_of(r): r.removeprefix(name_of(r)) for r in PROJECT["dependencies"]}
+    assert bounds["torch"] == bounds["torchaudio"] == ">=2.8,<2.12"
+    assert all("<" not in bound and "==" not in bound for name, bound in bounds.items() if not name.startswith("torch"))
+
+
+def test_jupyterlab_and_nbval_are_extras():
+    assert not {"jupyterlab", "nbval"} & {name_of(r) for r in PROJECT["dependencies"]}
+    extras = PROJECT["optional-dependencies"]
+    assert "jupyterlab" in map(name_of, extras["lab"]) and {"nbval", "uv"} <= set(map(name_of, extras["test"]))
+
+
+def test_constraints_cover_every_dependency_and_name_no_address():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.\-]+==[\w.+!\-]+( ; .+)?", line) for line in lines if line), "name==version ; marker"
+    pinned = {name_of(line) for line in lines}
+    wanted = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    assert {name_of(r) for r in wanted} <= pinned
+
+
+def test_environment_yml_installs_what_pyproject_names():
+    lines = [line.strip() for line in (ROOT / "environment.yml").read_text().splitlines()]
+    low = PROJECT["requires-python"].removeprefix(">=")
+    assert f"- python>={low},<3.14" in lines
+    assert lines[lines.index("- pip:") + 1 :] == ["- -c constraints.txt", "- -e .[lab,test]"]
+    assert set(lines[lines.index("dependencies:") + 1 : lines.index("- pip:")]) == {f"- python>={low},<3.14", "- pip"}
+
+
+def test_nothing_that_colab_brings_would_change(tmp_path):
+    """Resolve for Python 3.13 with Colab's packages as they are; every version it has must be the one chosen."""
+    freeze = REAL / "colab-freeze.txt"
+    if not freeze.is_file():
+        pytest.skip(f"no {freeze}; set COURSE_REAL_DATA to the folder that holds colab-freeze.txt")
+    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if uv is None:
+        pytest.skip("uv is not installed")
+    colab = dict(line.split("==") for line in freeze.read_text().splitlines() if "==" in line and line[0] != "#")
+    colab = {name.lower().replace("_", "-").replace(".", "-"): version for name, version in colab.items()}
+    preferred = tmp_path / "colab.txt"
+    preferred.write_text("\n".join(f"{name}=={version}" for name, version in colab.items()))
+    command = [uv, "pip", "compile", "-q", ROOT / "pyproject.toml", "--python-version", "3.13"]
+    command += ["--python-platform", "x86_64-manylinux_2_28", "--no-header", "--no-annotate", "-c", preferred]
+    result = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=tmp_path)
+    if result.returncode and re.search(r"dns|network|connect|resolve host|fetch", result.stderr, re.IGNORECASE):
+        pytest.skip("no network")
+    assert result.returncode == 0, result.stderr
+    chosen = dict(line.split("==") for line in result.stdout.split() if "==" in line)
+    changed = {n: (colab[n], v) for n, v in chosen.items() if n in colab and colab[n] != v}
+    assert not changed
+    assert {"torch", "librosa", "ipywidgets"} <= set(chosen) and "jupyterlab" not in chosen and "nbval" not in chosen
+
+
+def test_no_file_is_too_large_and_no_path_of_a_machine_is_written_down():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split("\n"):
+        path = ROOT / name
+        if name and path.is_file():
+            assert path.stat().st_size < 2_000_000, name
+            if path.suffix in (".py", ".md", ".toml", ".ipynb", ".yml", ".txt"):
+                assert not re.search(r"/(?:root|home)/\w+", path.read_text()), name

@@ -1,0 +1,258 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from course_utils import experiment, inference, training
+from course_utils.configuration import Config, ConfigurationError, Recipe
+from course_utils.mixing import Batch
+
+QUICK = {
+    "width": 2,
+    "n_mels": 16,
+    "hop_length": 1024,
+    "recipe": Recipe(joint="slots", slot_seconds=0.5),
+    "batch_size": 16,
+}
+
+
+def quick(tones, **changes):
+    options = {**QUICK, "data": str(tones), "test_folds": (3,), "epochs": 3, "learning_rate": 1e-2} | changes
+    return Config(**options)
+
+
+def weights(run, name="last"):
+    return torch.load(run / f"{name}.pt", weights_only=True)["network"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_learns_and_leaves_its_files(tmp_path, tones):
+    config = quick(tones, epochs=6)
+    state = training.train(config, tmp_path / "run", progress=False)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6] and state.epoch == 6
+    assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
+    assert state.best == history["valid_mAP"].max() and history["valid_mAP"].iloc[state.best_epoch - 1] == state.best
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    report, notes = inference.evaluate(tmp_path / "run", progress=False)
+    assert report["mAP"] > report["baselines"]["chance"]["mAP"] + 0.2
+    assert "none of 60 test items" in "\n".join(notes)
+
+
+@pytest.mark.parametrize("head", ["labels", "combinations"])
+@pytest.mark.parametrize("model", ["cnn10", "crnn"])
+@pytest.mark.parametrize("split", ["official", "random"])
+def test_every_network_head_and_split_trains(tmp_path, tones, head, model, split):
+    recipe = Recipe(joint="butt")
+    config = quick(tones, head=head, model=model, split=split, epochs=1, mixup=True, recipe=recipe, valid_fraction=0.2)
+    training.train(config, tmp_path, progress=False)
+    report, _ = inference.evaluate(tmp_path, progress=False)
+    assert 0 <= report["exact_match"] <= 1 and np.isfinite(report["mAP"])
+
+
+@pytest.mark.parametrize(("optimizer", "schedule"), [("adam", "constant"), ("adamw", "step")])
+def test_optimizers_and_schedules(tmp_path, tones, optimizer, schedule):
+    training.train(quick(tones, optimizer=optimizer, schedule=schedule, epochs=2), tmp_path, progress=False)
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
+
+
+def test_the_one_cycle_ends_near_zero(tones):
+    config = quick(tones)
+    network = torch.nn.Linear(2, 2)
+    optimizer = training.make_optimizer(config, network)
+    schedule = training.make_schedule(config, optimizer, 10)
+    rates = []
+    for _ in range(30):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(1e-2, rel=0.05) and rates[-1] < 1e-3 and rates[0] < 1e-3
+
+
+TRAIN = """
+import sys
+from course_utils import training
+from course_utils.configuration import Config
+import json
+training.train(Config.from_dict(json.loads(sys.argv[1])), sys.argv[2], progress=False)
+"""
+
+
+def start(config, out):
+    import json
+
+    return subprocess.Popen([sys.executable, "-c", TRAIN, json.dumps(config.to_dict()), str(out)], env=os.environ)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mixup": True}, {"model": "crnn", "recipe": Recipe(joint="butt"), "schedule": "step"}]
+)
+def test_killed_in_any_epoch_and_resumed_the_weights_are_the_same(tmp_path, tones, changes):
+    config = quick(tones, epochs=4, **changes)
+    training.train(config, tmp_path / "whole", progress=False)
+    for epoch in (0, 1, 3):
+        run = tmp_path / f"killed{epoch}"
+        process = start(config, run)
+        deadline = time.time() + 120
+        while time.time() < deadline and process.poll() is None:
+            try:
+                if epoch == 0 or len(pd.read_csv(run / "history.csv")) >= epoch:
+                    break
+            except (OSError, pd.errors.EmptyDataError):
+                time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        state = training.train(config, run, progress=False)
+        assert state.epoch == 4
+        assert same(weights(run), weights(tmp_path / "whole")), f"killed in epoch {epoch}"
+        assert same(weights(run, "best"), weights(tmp_path / "whole", "best"))
+        histories = [pd.read_csv(r / "history.csv").drop(columns="seconds") for r in (run, tmp_path / "whole")]
+        pd.testing.assert_frame_equal(*histories)
+
+
+def test_a_resume_really_skips_finished_epochs(tmp_path, tones, monkeypatch):
+    config = quick(tones, epochs=2)
+    training.train(config, tmp_path, progress=False)
+    monkeypatch.setattr(training, "inputs_and_targets", lambda *_: pytest.fail("trained again"))
+    assert training.train(config, tmp_path, progress=False).epoch == 2
+
+
+def test_ctrl_c_keeps_finished_epochs_and_returns(tmp_path, tones, monkeypatch):
+    config, count = quick(tones, epochs=3), []
+    original = training.inputs_and_targets
+
+    def interrupted(batch, config):
+        count.append(1)
+        if len(count) == 10:
+            raise KeyboardInterrupt
+        return original(batch, config)
+
+    monkeypatch.setattr(training, "inputs_and_targets", interrupted)
+    state = training.train(config, tmp_path / "run", progress=False)
+    assert state.interrupted and 0 < state.epoch < 3
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == state.epoch
+    monkeypatch.setattr(training, "inputs_and_targets", original)
+    assert training.train(config, tmp_path / "run", progress=False).epoch == 3
+    training.train(config, tmp_path / "whole", progress=False)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_another_configuration_does_not_touch_a_run(tmp_path, tones):
+    training.train(quick(tones, epochs=1), tmp_path, progress=False)
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(ConfigurationError, match="epochs: 1 there, 5 now"):
+        training.train(quick(tones, epochs=5), tmp_path, progress=False)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_early_stopping_counts_from_the_best_epoch():
+    state = training.State(epoch=5, best=0.5, best_epoch=3)
+    assert training.is_stale(state, Config(data="x", patience=2))
+    assert not training.is_stale(state, Config(data="x", patience=3))
+    assert not training.is_stale(state, Config(data="x", patience=0))
+
+
+def test_early_stopping_stops(tmp_path, tones, monkeypatch):
+    scores = iter([0.5, 0.4, 0.3, 0.2])
+
+    def validate(model, batches, config, taxonomy, state, fabric):
+        state.thresholds = [0.5] * 10
+        return {"valid_mAP": next(scores)}
+
+    monkeypatch.setattr(training, "validate", validate)
+    state = training.train(quick(tones, epochs=9, patience=2), tmp_path, progress=False)
+    assert (state.epoch, state.best_epoch) == (3, 1)
+
+
+def test_the_test_part_is_never_looked_at_while_training(tmp_path, tones, monkeypatch):
+    config = quick(tones, epochs=1)
+    data = experiment.prepare(config, progress=False)
+    monkeypatch.setattr(
+        type(data.test), "__getitem__", lambda self, row: pytest.fail("test") if self is data.test else GET(self, row)
+    )
+    training.train(config, tmp_path, data, progress=False)
+
+
+GET = experiment.LazyMixtures.__getitem__
+
+
+def test_a_checkpoint_needs_nothing_else(tmp_path, tones):
+    training.train(quick(tones, epochs=1, head="combinations"), tmp_path / "run", progress=False)
+    moved = tmp_path / "alone.pt"
+    (tmp_path / "run" / "best.pt").rename(moved)
+    network, config, taxonomy, thresholds = training.load_network(moved)
+    assert config.n_mels == 16 and taxonomy.n_classes == len(thresholds) == 10 and not network.training
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04\x95"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "best.pt").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"best\.pt"):
+        training.load_network(tmp_path)
+    with pytest.raises(ConfigurationError, match="no such checkpoint"):
+        training.load_network(tmp_path / "nowhere")
+
+
+def test_mixup_mixes_sounds_and_targets_alike():
+    torch.manual_seed(0)
+    batch = Batch(torch.eye(8), torch.arange(1, 9), torch.eye(8, 10), torch.arange(8))
+    sounds, lengths, targets = training.inputs_and_targets(batch, Config(data="x", mixup=True))
+    assert torch.allclose(sounds, targets[:, :8]) and torch.allclose(targets.sum(1), torch.ones(8))
+    assert ((targets > 0).sum(1) <= 2).all() and (targets.max(1).values < 1).any() and (lengths >= batch.lengths).all()
+
+
+def test_targets_of_both_heads():
+    batch = Batch(torch.zeros(2, 5), torch.tensor([5, 5]), torch.eye(2, 10), torch.tensor([3, 54]))
+    assert torch.equal(training.targets_of(batch, "labels", 10), batch.multi_hot)
+    combinations = training.targets_of(batch, "combinations", 10)
+    assert combinations.shape == (2, 55) and combinations.argmax(1).tolist() == [3, 54]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "vgg"}, "cnn10, crnn"),
+        ({"head": "both"}, "head"),
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"split": "random", "fresh_pairs": True}, "stay fixed"),
+        ({"valid_fraction": 1.0}, "valid_fraction"),
+    ],
+)
+def test_impossible_configurations_say_why(changes, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Config(data="x", **changes)
+
+
+def test_a_configuration_survives_a_checkpoint():
+    config = Config(data="x", train_folds=(1, 2), recipe=Recipe(replicas=2, joint="butt"), noise_snr=20.0)
+    assert Config.from_dict(config.to_dict()) == config
+
+
+def test_two_processes_train_one_network(tmp_path, tones):
+    """Several devices by one flag; tried with two CPU processes."""
+    command = [
+        sys.executable,
+        "-m",
+        "course_utils",
+        "train",
+        "--data",
+        str(tones),
+        "--out",
+        str(tmp_path),
+        "--width",
+        "2",
+    ]
+    command += ["--epochs", "2", "--devices", "2", "--accelerator", "cpu", "--test-folds", "3", "--slot-seconds", "0.5"]
+    result = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
