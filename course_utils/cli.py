@@ -8,6 +8,7 @@ import functools
 import inspect
 import json
 import logging
+import os
 import re
 import statistics
 import typing
@@ -198,7 +199,7 @@ def evaluate(
     folds: Annotated[str, typer.Option(help="Test on these folds, as 1,2,5-9.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Score the best checkpoint of a run on its test part: scores, intervals, baselines."""
+    """Score the network of a run on its test part: scores, intervals, baselines."""
     with _plain_errors():
         report = _evaluate(run, data, _folds(folds, "folds") or None, quiet=as_json)
         typer.echo(json.dumps(report, indent=2) if as_json else _table(report))
@@ -287,7 +288,8 @@ def _train(config: Config, out: Path, quiet: bool = False) -> bool:
     from course_utils import experiment, training
 
     mixtures = experiment.prepare(config)
-    say = functools.partial(typer.echo, err=quiet)
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes that train one network
+    say = functools.partial(typer.echo, err=quiet) if is_first else lambda text: None
     say("\n".join(mixtures.notes))
     say(training.describe(config, mixtures))
     state = training.train(config, out, mixtures)

@@ -7,7 +7,7 @@ anything: it is left out of macro averages, and named. A class that is never pre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -153,31 +153,30 @@ def combinations_to_labels(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.n
     return np.clip(p / p.sum(axis=1, keepdims=True).clip(min=1e-12) @ taxonomy.membership, 0, 1)
 
 
-def tune_thresholds(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
-    """Return the threshold of every class that gives the highest F1; 0.5 for a class without positives.
+def tune_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Return the threshold, one for all classes, that gives the highest macro F1.
 
-    Use validation data: on the test set, this is cheating. Scores at or above the threshold count as predicted.
+    Use validation data: on the test set, this is cheating. One threshold a class fits the few recordings of a validation
+    part too closely; for one class alone, pass its column. Scores at or above the threshold count as predicted.
 
     Args:
-        truth: 0 or 1, `[N, C]`.
-        scores: `[N, C]`.
+        truth: 0 or 1, `[N, C]`, with at least one 1.
+        scores: Between 0 and 1, `[N, C]`.
 
     Returns:
-        `[C]`, half-way between two neighbouring scores.
+        Between 0.01 and 0.99, in steps of 0.01.
+
+    Raises:
+        ValueError: If no class has positives.
 
     Lesson: 10_precision_and_recall
     """
     truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
-    thresholds = np.full(truth.shape[1], 0.5)
-    for c in np.flatnonzero(truth.any(axis=0)):
-        order = np.argsort(-scores[:, c], kind="stable")
-        ranked = scores[order, c]
-        tp = np.cumsum(truth[order, c])
-        f1 = 2 * tp / (np.arange(1, len(tp) + 1) + tp[-1])
-        f1[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold lies between equal scores
-        best = int(f1.argmax())
-        thresholds[c] = (ranked[best] + (ranked[best + 1] if best + 1 < len(ranked) else 0.0)) / 2
-    return thresholds
+    if not truth.any():
+        raise ValueError("no class has positives: there is nothing to tune on")
+    candidates = np.arange(1, 100) / 100
+    f1 = [average(confusion_counts(truth, scores >= threshold))["macro"]["f1"] for threshold in candidates]
+    return float(candidates[int(np.argmax(f1))])
 
 
 def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> dict[str, dict[str, float]]:
@@ -277,7 +276,7 @@ def report(
     label_scores: ArrayLike,
     predicted_combination: ArrayLike,
     taxonomy: Taxonomy,
-    thresholds: Sequence[float] | np.ndarray,
+    threshold: float,
     recordings: ArrayLike | None = None,
     seed: int = 0,
 ) -> dict:
@@ -289,17 +288,17 @@ def report(
         label_scores: Probabilities of the classes, `[N, n_classes]`.
         predicted_combination: Combination IDs, `[N]`.
         taxonomy: The classes.
-        thresholds: From which score on each class counts as predicted, `[n_classes]`; tuned on validation.
+        threshold: From which score on a class counts as predicted; tuned on validation.
         recordings: The recordings of both clips, `[N, 2]`; without them there are no intervals.
         seed: Of the bootstrap.
 
     Returns:
         `mixtures`, `exact_match`, `mAP`, `labels` and `combinations` (macro and micro precision, recall, F1),
-        `without_positives` (left out of macro averages), `thresholds`, `baselines`, `per_class` and `intervals`.
+        `without_positives` (left out of macro averages), `threshold`, `baselines`, `per_class` and `intervals`.
     """
     truth, scores = _binary(multi_hot, "truth"), np.asarray(label_scores, np.float64)
     true_ids, predicted_ids = np.asarray(combination), np.asarray(predicted_combination)
-    predicted = scores >= np.asarray(thresholds)
+    predicted = scores >= threshold
     labels = confusion_counts(truth, predicted)
     everything = np.arange(taxonomy.n_combinations)
     combinations = confusion_counts(true_ids[:, None] == everything, predicted_ids[:, None] == everything)
@@ -320,7 +319,7 @@ def report(
             "labels": names(labels, lambda i: taxonomy.classes[i]),
             "combinations": names(combinations, taxonomy.name),
         },
-        "thresholds": [float(t) for t in thresholds],
+        "threshold": threshold,
         "baselines": baselines(truth, true_ids, taxonomy),
         "per_class": {
             label: {k: None if np.isnan(v) else v for k, v in row.items()}

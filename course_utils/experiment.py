@@ -21,7 +21,7 @@ need_torch()
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
+from torch.utils.data import DataLoader, Dataset, Subset  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Mixtures:
     Attributes:
         taxonomy: The classes.
         train: What to train on; its `set_epoch`, if it has one, draws the pairs of an epoch.
-        valid: What to choose an epoch and thresholds by; may be empty.
+        valid: What to choose an epoch and the threshold by; may be empty.
         test: What to report.
         test_recordings: The recordings of both clips of every test mixture, `[N, 2]`.
         notes: What should be said about it, a line each.
@@ -154,17 +154,20 @@ def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
 def loader(
     config: Config, part: Dataset, taxonomy: Taxonomy, shuffle_seed: int | None = None, workers: int = 0
 ) -> DataLoader:
-    """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch."""
-    generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
-    shuffle = generator is not None
+    """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
+
+    The order is fixed before the loader sees it, so that several processes can share one epoch out among them.
+    """
+    training = shuffle_seed is not None
+    if training:
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(shuffle_seed))
+        part = Subset(part, order.tolist())
     return DataLoader(
         part,
         config.batch_size,
-        shuffle=shuffle,
         # An incomplete batch of one would stop batch norm; a set smaller than one batch is kept.
-        drop_last=shuffle and len(part) >= config.batch_size,
+        drop_last=training and len(part) >= config.batch_size,
         collate_fn=partial(collate, taxonomy=taxonomy),
-        generator=generator,
         num_workers=workers,
     )
 

@@ -33,7 +33,7 @@ class Prediction:
     Attributes:
         path: The file.
         seconds: Its length.
-        labels: The classes at or above their thresholds in some window, the most probable first.
+        labels: The classes at or above the threshold in some window, the most probable first.
         probabilities: Of every class: the highest over all windows.
         timeline: One row a window: `start`, `end` (seconds), and a column of probabilities for each class.
     """
@@ -79,7 +79,7 @@ def predict(run: Path | str, path: Path | str) -> Prediction:
         AudioError: If the file cannot be read.
         ConfigurationError: If there is no checkpoint that can be read.
     """
-    network, config, taxonomy, thresholds = training.load_network(run)
+    network, config, taxonomy, threshold = training.load_network(run)
     seconds = audio.duration(path)
     rows, starts = [], _starts(seconds)
     for some in _chunks(starts, _WINDOWS_AT_ONCE):
@@ -93,14 +93,14 @@ def predict(run: Path | str, path: Path | str) -> Prediction:
     timeline.insert(1, "end", np.minimum(np.add(starts, WINDOW), seconds))
     highest = scores.max(axis=0)
     order = np.argsort(-highest, kind="stable")
-    labels = [taxonomy.classes[i] for i in order if highest[i] >= thresholds[i]]
+    labels = [taxonomy.classes[i] for i in order if highest[i] >= threshold]
     return Prediction(str(path), seconds, labels, {taxonomy.classes[i]: float(highest[i]) for i in order}, timeline)
 
 
 def evaluate(
     run: Path | str, data: str | None = None, folds: tuple[int, ...] | None = None, progress: bool = True
 ) -> tuple[dict, list[str]]:
-    """Score the best checkpoint of a run on its test part, or on other clips.
+    """Score the network of a run on its test part, or on other clips.
 
     Args:
         run: The folder of the run.
@@ -114,7 +114,7 @@ def evaluate(
     Raises:
         ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
     """
-    network, config, taxonomy, thresholds = training.load_network(run)
+    network, config, taxonomy, threshold = training.load_network(run)
     mixtures = _test_mixtures(config, data, folds, taxonomy, progress)
     device = torch.device("cuda" if torch.cuda.is_available() and config.accelerator in ("auto", "cuda") else "cpu")
     batches = experiment.loader(config, mixtures.test, taxonomy)
@@ -125,7 +125,7 @@ def evaluate(
         scores.label_scores,
         scores.predicted_combination,
         taxonomy,
-        thresholds,
+        threshold,
         mixtures.test_recordings,
         config.seed,
     )

@@ -1,6 +1,6 @@
 """One readable training loop, its checkpoints and its history.
 
-A run is a folder: `last.pt` and `best.pt` (weights, optimiser, configuration, classes, thresholds), `history.csv`, and
+A run is a folder: `last.pt` and `best.pt` (weights, optimiser, configuration, classes, threshold), `history.csv`, and
 `tensorboard/`. A run that was killed goes on from its last finished epoch, and ends with the same weights.
 """
 
@@ -48,7 +48,7 @@ class State:
         epoch: Finished epochs.
         best: The highest validation mAP so far.
         best_epoch: The epoch that reached it, counted from 1.
-        thresholds: Tuned on validation after the last epoch, one a class.
+        threshold: From which score on a class counts as predicted; tuned on validation after the last epoch.
         history: One row a finished epoch.
         interrupted: Whether Ctrl-C ended the run.
     """
@@ -56,7 +56,7 @@ class State:
     epoch: int = 0
     best: float = -1.0
     best_epoch: int = 0
-    thresholds: list[float] = field(default_factory=list)
+    threshold: float = 0.5
     history: list[dict[str, float]] = field(default_factory=list)
     interrupted: bool = False
 
@@ -98,8 +98,7 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
     Lesson: 07_training_cnn10
     """
     out = Path(out)
-    _keep_freed_memory()
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=_precision(config))
+    fabric = make_fabric(config, config.devices)
     fabric.launch()
     data = data or experiment.prepare(config, progress)
     seed_everything(config.seed, 0, fabric.global_rank)
@@ -107,10 +106,11 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
     optimizer = make_optimizer(config, network)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     workers = _workers(config, fabric)
-    steps = len(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)) // fabric.world_size
-    scheduler = make_schedule(config, optimizer, max(steps, 1))
+    steps = len(fabric.setup_dataloaders(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
+    scheduler = make_schedule(config, optimizer, steps)
     state = restore(out, config, network, optimizer, scheduler) if (out / "last.pt").is_file() else State()
-    bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=not progress)
+    quiet = not (progress and fabric.is_global_zero)
+    bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=quiet)
     valid = experiment.loader(config, data.valid, data.taxonomy, workers=workers)
     try:
         while state.epoch < config.epochs and not is_stale(state, config):
@@ -207,14 +207,13 @@ def score(
 def validate(
     model: nn.Module, batches: DataLoader, config: Config, taxonomy: Taxonomy, state: State, fabric: Fabric
 ) -> dict[str, float]:
-    """Score the validation part and tune the thresholds on it; without one, thresholds are 0.5 and the row is empty."""
+    """Score the validation part and tune the threshold on it; without one, it stays 0.5 and the row is empty."""
     if not len(batches.dataset):
-        state.thresholds = [0.5] * taxonomy.n_classes
         return {}
     model.eval()
     scores = score(model, batches, config.head, taxonomy, fabric.device)
-    thresholds = evaluation.tune_thresholds(scores.multi_hot, scores.label_scores)
-    counts = evaluation.confusion_counts(scores.multi_hot, scores.label_scores >= thresholds)
+    threshold = evaluation.tune_threshold(scores.multi_hot, scores.label_scores)
+    counts = evaluation.confusion_counts(scores.multi_hot, scores.label_scores >= threshold)
     row = {
         "valid_loss": scores.loss,
         "valid_mAP": evaluation.mean_average_precision(scores.multi_hot, scores.label_scores),
@@ -222,7 +221,7 @@ def validate(
         "valid_exact_match": float((scores.combination == scores.predicted_combination).mean()),
     }
     # Every process scores all of it; the first one decides, so that all stop in the same epoch.
-    row, state.thresholds = fabric.broadcast((row, [float(t) for t in thresholds]))
+    row, state.threshold = fabric.broadcast((row, threshold))
     return row
 
 
@@ -237,6 +236,22 @@ def seed_everything(seed: int, epoch: int, rank: int) -> None:
     Every epoch has its own seed, so that a run that goes on draws what it would have drawn.
     """
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1))
+
+
+def make_fabric(config: Config, devices: int) -> Fabric:
+    """Return what moves networks and batches to the devices of a run.
+
+    Raises:
+        ConfigurationError: If this machine has no such device or precision.
+    """
+    _keep_freed_memory()
+    try:
+        return Fabric(accelerator=config.accelerator, devices=devices, precision=_precision(config))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"this machine cannot run accelerator {config.accelerator}, {devices} devices, precision {config.precision}: "
+            f"{error}"
+        ) from error
 
 
 def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
@@ -322,32 +337,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_network(run: Path | str, which: str = "best") -> tuple[nn.Module, Config, Taxonomy, np.ndarray]:
+def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
     """Load a trained network from its run; the checkpoint alone is enough.
+
+    Of a run that went through a whole one-cycle schedule this is the last epoch, for which the rate came down; of any
+    other, the epoch with the best validation score.
 
     Args:
         run: The folder of the run, or a checkpoint file.
-        which: `best` or `last`.
 
     Returns:
-        The network in evaluation mode, its configuration, its classes and its thresholds `[n_classes]`.
+        The network in evaluation mode, its configuration, its classes and its threshold.
 
     Raises:
         ConfigurationError: If there is no checkpoint that can be read.
     """
     path = Path(run)
-    checkpoint = load_checkpoint(path if path.is_file() else path / f"{which}.pt")
+    checkpoint = load_checkpoint(path if path.is_file() else path / "last.pt")
     config, taxonomy = Config.from_dict(checkpoint["config"]), Taxonomy(tuple(checkpoint["classes"]))
+    came_down = config.schedule == "onecycle" and checkpoint["state"]["epoch"] == config.epochs
+    if not path.is_file() and not came_down:
+        checkpoint = load_checkpoint(path / "best.pt")
     network = experiment.build_network(config, taxonomy)
     network.load_state_dict(checkpoint["network"])
-    return network.eval(), config, taxonomy, np.array(checkpoint["state"]["thresholds"])
+    return network.eval(), config, taxonomy, checkpoint["state"]["threshold"]
 
 
 def describe(config: Config, data: Mixtures) -> str:
     """Say what a run will do and, from three batches on a copy of the network, about how long it will take."""
     network = experiment.build_network(config, data.taxonomy)
-    _keep_freed_memory()
-    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=_precision(config))
+    fabric = make_fabric(config, devices=1)
     optimizer = make_optimizer(config, network)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     batches = experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)

@@ -165,7 +165,6 @@ def test_early_stopping_stops(tmp_path, tones, monkeypatch):
     scores = iter([0.5, 0.4, 0.3, 0.2])
 
     def validate(model, batches, config, taxonomy, state, fabric):
-        state.thresholds = [0.5] * 10
         return {"valid_mAP": next(scores)}
 
     monkeypatch.setattr(training, "validate", validate)
@@ -185,18 +184,29 @@ def test_the_test_part_is_never_looked_at_while_training(tmp_path, tones, monkey
 GET = experiment.LazyMixtures.__getitem__
 
 
+@pytest.mark.parametrize(("schedule", "name"), [("onecycle", "last"), ("constant", "best")])
+def test_a_whole_one_cycle_gives_the_last_epoch_and_anything_else_the_best(
+    tmp_path, tones, monkeypatch, schedule, name
+):
+    scores = iter([0.5, 0.4, 0.3])
+    monkeypatch.setattr(training, "validate", lambda *_: {"valid_mAP": next(scores)})
+    training.train(quick(tones, schedule=schedule), tmp_path, progress=False)
+    assert not same(weights(tmp_path, "best"), weights(tmp_path, "last"))
+    assert same(training.load_network(tmp_path)[0].state_dict(), weights(tmp_path, name))
+
+
 def test_a_checkpoint_needs_nothing_else(tmp_path, tones):
     training.train(quick(tones, epochs=1, head="combinations"), tmp_path / "run", progress=False)
     moved = tmp_path / "alone.pt"
     (tmp_path / "run" / "best.pt").rename(moved)
-    network, config, taxonomy, thresholds = training.load_network(moved)
-    assert config.n_mels == 16 and taxonomy.n_classes == len(thresholds) == 10 and not network.training
+    network, config, taxonomy, threshold = training.load_network(moved)
+    assert config.n_mels == 16 and taxonomy.n_classes == 10 and 0 < threshold < 1 and not network.training
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04\x95"])
 def test_a_damaged_checkpoint_is_named(tmp_path, content):
-    (tmp_path / "best.pt").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=r"best\.pt"):
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"last\.pt"):
         training.load_network(tmp_path)
     with pytest.raises(ConfigurationError, match="no such checkpoint"):
         training.load_network(tmp_path / "nowhere")
