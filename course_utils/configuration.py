@@ -99,7 +99,7 @@ class Config:
     epochs: int = 30
     batch_size: int = 32
     optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     beta1: float = 0.9
     weight_decay: float = 1e-2
     schedule: Literal["constant", "onecycle", "step"] = "onecycle"

@@ -21,8 +21,6 @@ need_torch()
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-WINDOW = 8.0  # seconds: what the networks are trained on, two slots of 4 s
-HOP = 4.0  # seconds from one window to the next
 _WINDOWS_AT_ONCE = 16  # what bounds the memory
 
 
@@ -68,6 +66,8 @@ def probabilities(network: nn.Module, waveforms: np.ndarray, config: Config, tax
 def predict(run: Path | str, path: Path | str) -> Prediction:
     """Name the classes in a recording of any length, window by window.
 
+    A window is as long as what the network was trained on, two slots; the next begins half a window later.
+
     Args:
         run: The folder of a run, or a checkpoint.
         path: A sound file.
@@ -80,17 +80,18 @@ def predict(run: Path | str, path: Path | str) -> Prediction:
         ConfigurationError: If there is no checkpoint that can be read.
     """
     network, config, taxonomy, threshold = training.load_network(run)
-    seconds = audio.duration(path)
-    rows, starts = [], _starts(seconds)
+    seconds, window = audio.duration(path), 2 * config.recipe.slot_seconds
+    count = 1 + max(0, int(np.ceil((seconds - window) / (window / 2))))
+    rows, starts = [], [i * window / 2 for i in range(count)]
     for some in _chunks(starts, _WINDOWS_AT_ONCE):
         windows = [
-            audio.fit_length(audio.read(path, start=s, seconds=WINDOW), round(WINDOW * SAMPLE_RATE)) for s in some
+            audio.fit_length(audio.read(path, start=s, seconds=window), round(window * SAMPLE_RATE)) for s in some
         ]
         rows.append(probabilities(network, np.stack(windows), config, taxonomy))
     scores = np.concatenate(rows)
     timeline = pd.DataFrame(scores, columns=list(taxonomy.classes))
     timeline.insert(0, "start", starts)
-    timeline.insert(1, "end", np.minimum(np.add(starts, WINDOW), seconds))
+    timeline.insert(1, "end", np.minimum(np.add(starts, window), seconds))
     highest = scores.max(axis=0)
     order = np.argsort(-highest, kind="stable")
     labels = [taxonomy.classes[i] for i in order if highest[i] >= threshold]
@@ -138,11 +139,6 @@ def _test_mixtures(
     if data is None and folds is None:
         return experiment.prepare(config, progress)
     return experiment.other_test(config, data, folds, taxonomy.classes, progress)
-
-
-def _starts(seconds: float) -> list[float]:
-    count = 1 + max(0, int(np.ceil((seconds - WINDOW) / HOP)))
-    return [i * HOP for i in range(count)]
 
 
 def _chunks(values: list[float], size: int) -> Iterator[list[float]]:

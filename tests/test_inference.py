@@ -22,6 +22,7 @@ def run(tones, tmp_path_factory):
             epochs=12,
             batch_size=16,
             learning_rate=1e-2,
+            spec_augment=False,
             recipe=Recipe(joint="slots", slot_seconds=0.5),
         )
         training.train(config, folder, progress=False)
@@ -32,7 +33,7 @@ def tone(class_id, seconds, rate=22_050):
     return 0.3 * np.sin(2 * np.pi * 200 * (class_id + 1) * np.arange(round(seconds * rate)) / rate)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.5, 7.9, 8.0, 8.1, 30.0])
+@pytest.mark.parametrize("seconds", [0.05, 0.5, 1.0, 1.1, 30.0])
 def test_recordings_of_any_length(tmp_path, run, seconds):
     audio.write(tmp_path / "a.wav", tone(5, seconds, 44_100), 44_100)
     found = inference.predict(run, tmp_path / "a.wav")
@@ -40,20 +41,19 @@ def test_recordings_of_any_length(tmp_path, run, seconds):
     ends = found.timeline["end"].to_numpy()
     assert ends[-1] == pytest.approx(seconds) and found.timeline["start"][0] == 0
     assert (found.timeline["start"].to_numpy()[1:] <= ends[:-1]).all()
-    assert len(found.timeline) == 1 + max(0, int(np.ceil((seconds - 8) / 4)))
+    assert len(found.timeline) == 1 + max(0, int(np.ceil((seconds - 1) / 0.5)))
 
 
 def test_a_planted_sound_is_found_where_it_was_planted(tmp_path, run):
-    recording = np.concatenate([tone(2, 20), tone(9, 8), tone(2, 12)])
+    recording = np.concatenate([tone(2, 20), tone(9, 1), tone(2, 19)])
     audio.write(tmp_path / "a.flac", recording)
     found = inference.predict(run, tmp_path / "a.flac")
     in_it = found.timeline["street_music"].to_numpy()
-    assert found.timeline["start"][int(in_it.argmax())] == 20.0
-    assert in_it[0] < in_it.max() - 0.2 and in_it[-1] < in_it.max() - 0.2
+    touched = found.timeline["start"].between(19.5, 20.5).to_numpy()  # windows of 1 s that hold some of it
+    assert in_it[touched].max() > 0.3 > in_it[~touched].max()
 
 
-def test_predicting_equals_scoring(run, tones, monkeypatch, tmp_path):
-    monkeypatch.setattr(inference, "WINDOW", 1.0)
+def test_predicting_equals_scoring(run, tmp_path):
     network, config, taxonomy, _ = training.load_network(run)
     test = experiment.prepare(config, progress=False).test
     waveform, _ = test[0]
