@@ -103,14 +103,14 @@ def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
     return np.pad(waveform, (0, length - len(waveform)))
 
 
-def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE, subtype: str = "PCM_16") -> None:
+def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE, subtype: str | None = None) -> None:
     """Write a mono waveform; the format follows from the file's ending. Beyond −1 … 1 integers are clipped.
 
     Args:
         path: The file to make or replace.
         waveform: Samples, `[T]`, an array or a tensor.
         sample_rate: In Hz.
-        subtype: libsndfile's name of the sample format.
+        subtype: libsndfile's name of the sample format; None takes the usual one, 16 bit for WAV.
 
     Raises:
         AudioError: If a sample is not a number.

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import statistics
+import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ _TRAINING = (
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     app(prog_name="python -m course_utils")
 
@@ -137,6 +140,8 @@ def _config(data: str, options: dict) -> Config:
     if options["split"] == "random" and (folds["train_folds"] or folds["valid_folds"]):
         raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
     folds["train_folds"] = folds["train_folds"] or None
+    if (Path(data) / "set.json").is_file():  # a stored set was mixed and split already
+        recipe = Recipe(**json.loads((Path(data) / "set.json").read_text(encoding="utf-8"))["recipe"])
     return Config(data=data, recipe=recipe, **folds, **options)
 
 
@@ -291,7 +296,8 @@ def _train(config: Config, out: Path, quiet: bool = False) -> bool:
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes that train one network
     say = functools.partial(typer.echo, err=quiet) if is_first else lambda text: None
     say("\n".join(mixtures.notes))
-    say(training.describe(config, mixtures))
+    if is_first:
+        say(training.describe(config, mixtures, out))
     state = training.train(config, out, mixtures)
     if state.interrupted:
         say(f"stopped; {state.epoch} finished epochs are kept in {out}, and the same command goes on from there")
@@ -305,13 +311,13 @@ def _evaluate(run: Path, data: str | None, folds: tuple[int, ...] | None, quiet:
     from course_utils import inference
     from course_utils.files import write_json
 
-    report, notes = inference.evaluate(run, data, folds)
+    report, _ = inference.evaluate(run, data, folds, say=functools.partial(typer.echo, err=quiet))
     other = "".join(
         f"-{part}" for part in (data and Path(data).name, folds and "fold" + "_".join(map(str, folds))) if part
     )
     path = (run if run.is_dir() else run.parent) / f"evaluation{other}.json"
     write_json(path, report)
-    typer.echo("\n".join([*notes, f"results: {path}"]), err=quiet)
+    typer.echo(f"results: {path}", err=quiet)
     return report
 
 
@@ -372,19 +378,20 @@ def _table(report: dict) -> str:
 def _data_findings() -> list[environment.Finding]:
     try:
         from course_utils import datasets
-
-        found = []
-        for name in datasets.NAMES:
-            place = datasets.default_root(name)
-            if place.is_dir():
-                says = datasets.open_folder(place, name).describe()
-                found.append(environment.Finding(f"data, {name}", "ok", says))
-            else:
-                remedy = "made at first use" if name == "mini" else datasets.urbansound8k.HOW_TO_GET_IT
-                found.append(environment.Finding(f"data, {name}", "note", f"not in {place}", remedy))
-        return found
-    except (ImportError, ValueError, OSError) as error:
-        return [environment.Finding("data", "fault", str(error))]
+        from course_utils.datasets.urbansound8k import HOW_TO_GET_IT
+    except ImportError as error:
+        return [environment.Finding("data", "fault", str(error), environment.PAIR)]
+    found = []
+    for name in datasets.NAMES:
+        place, remedy = datasets.default_root(name), "made at first use" if name == "mini" else HOW_TO_GET_IT
+        if not place.is_dir():
+            found.append(environment.Finding(f"data, {name}", "note", f"not in {place}", remedy))
+            continue
+        try:
+            found.append(environment.Finding(f"data, {name}", "ok", datasets.open_folder(place, name).describe()))
+        except (ValueError, OSError) as error:
+            found.append(environment.Finding(f"data, {name}", "note", f"not finished: {error}", remedy))
+    return found
 
 
 @contextlib.contextmanager

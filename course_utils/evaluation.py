@@ -183,7 +183,8 @@ def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> d
     """Return what one scores without listening.
 
     `largest_class` always says the most frequent combination; `all_zeros` says that nothing is there; `chance` draws
-    each class with its frequency, so that its precision, its recall and its average precision are that frequency.
+    combinations, or classes, with their frequency, so that a class's precision, recall and average precision are that
+    frequency.
 
     Args:
         truth: 0 or 1, `[N, n_classes]`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from course_utils import datasets, models, splits
+from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.environment import need_torch
@@ -34,6 +36,7 @@ class Mixtures:
         valid: What to choose an epoch and the threshold by; may be empty.
         test: What to report.
         test_recordings: The recordings of both clips of every test mixture, `[N, 2]`.
+        fingerprint: Of the clips that were split, or of the stored plan: other data has another one.
         notes: What should be said about it, a line each.
     """
 
@@ -42,6 +45,7 @@ class Mixtures:
     valid: Dataset
     test: Dataset
     test_recordings: np.ndarray
+    fingerprint: str
     notes: list[str]
 
 
@@ -89,6 +93,7 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
         LazyMixtures(cache, parts["valid"], taxonomy, config.recipe),
         LazyMixtures(cache, parts["test"], taxonomy, config.recipe),
         clips["fsID"].to_numpy()[members["test"]],
+        _fingerprint(clips),
         notes,
     )
 
@@ -139,8 +144,16 @@ def other_test(
     test = LazyMixtures(cache, plan, dataset.taxonomy, config.recipe)
     recordings = cache.clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()]
     notes = [dataset.describe(), f"mixtures: test {len(plan):,} of fold {', '.join(map(str, folds or present))}"]
+    if data is None and config.split == "official":
+        roles = splits.official(
+            cache.clips, config.test_folds, config.valid_folds, config.train_folds, config.valid_fraction, config.seed
+        ).roles
+        trained_on = np.flatnonzero(np.isin(roles, ("train", "valid")))
+        notes.append(splits.audit(cache.clips, trained_on, plan[["first", "second"]].to_numpy()).describe())
+    else:
+        notes.append("audit: what these clips share with the training of this run is not known")
     empty = LazyMixtures(cache, plan.iloc[:0], dataset.taxonomy, config.recipe)
-    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, notes)
+    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, _fingerprint(cache.clips), notes)
 
 
 def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
@@ -161,15 +174,23 @@ def loader(
     training = shuffle_seed is not None
     if training:
         order = torch.randperm(len(part), generator=torch.Generator().manual_seed(shuffle_seed))
-        part = Subset(part, order.tolist())
+        shuffled = Subset(part, order.tolist())
+    at_least = round(2 * config.recipe.slot_seconds * SAMPLE_RATE)
+    if isinstance(part, StoredMixtures) and part.config["form"] == "mel":
+        at_least = at_least // config.hop_length + 1
     return DataLoader(
-        part,
+        shuffled if training else part,
         config.batch_size,
         # An incomplete batch of one would stop batch norm; a set smaller than one batch is kept.
         drop_last=training and len(part) >= config.batch_size,
-        collate_fn=partial(collate, taxonomy=taxonomy),
+        collate_fn=partial(collate, taxonomy=taxonomy, at_least=at_least),
         num_workers=workers,
     )
+
+
+def _fingerprint(clips: pd.DataFrame) -> str:
+    text = clips[["slice_file_name", "fsID", "fold", "classID"]].to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _prepare_stored(config: Config) -> Mixtures:
@@ -181,7 +202,7 @@ def _prepare_stored(config: Config) -> Mixtures:
     differ = [f"{k} {stored[k]} stored, {v} asked for" for k, v in config.mel.items() if stored and stored[k] != v]
     if differ:
         raise DatasetError(f"{config.data}: {'; '.join(differ)}; make the set again, or ask for what is stored")
-    plan, parts = whole.plan, {role: StoredMixtures(config.data, role) for role in splits.ROLES}
+    plan, parts = whole.plan, {role: whole.part(role) for role in splits.ROLES}
     for role in ("train", "test"):
         if not len(parts[role]):
             raise DatasetError(f"{config.data}: no mixtures for {role}")
@@ -189,7 +210,8 @@ def _prepare_stored(config: Config) -> Mixtures:
     test = plan[plan["split"] == "test"]
     notes = [f"{config.data}: stored {form} form, made by {whole.config['recipe']}", f"mixtures: {counts}"]
     notes.append(_audit_stored(plan).describe())
-    return Mixtures(whole.taxonomy, *parts.values(), test[["first_fsID", "second_fsID"]].to_numpy(), notes)
+    recordings = test[["first_fsID", "second_fsID"]].to_numpy()
+    return Mixtures(whole.taxonomy, *parts.values(), recordings, whole.config["plan_hash"], notes)
 
 
 def _audit_stored(plan: pd.DataFrame) -> splits.Audit:

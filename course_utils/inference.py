@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from course_utils import audio, evaluation, experiment, training
 from course_utils.audio import SAMPLE_RATE
-from course_utils.configuration import Config
+from course_utils.configuration import Config, ConfigurationError
 from course_utils.environment import need_torch
 from course_utils.experiment import Mixtures
 from course_utils.taxonomy import Taxonomy
@@ -99,7 +99,11 @@ def predict(run: Path | str, path: Path | str) -> Prediction:
 
 
 def evaluate(
-    run: Path | str, data: str | None = None, folds: tuple[int, ...] | None = None, progress: bool = True
+    run: Path | str,
+    data: str | None = None,
+    folds: tuple[int, ...] | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[dict, list[str]]:
     """Score the network of a run on its test part, or on other clips.
 
@@ -108,6 +112,7 @@ def evaluate(
         data: Other clips than the run's; None means the run's.
         folds: Other test folds than the run's; None means the run's, or all folds of other data.
         progress: Show a progress bar.
+        say: What to call with a line about the data, before the work begins.
 
     Returns:
         The report (see `evaluation.report`), and what should be said about the data.
@@ -116,10 +121,12 @@ def evaluate(
         ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
     """
     network, config, taxonomy, threshold = training.load_network(run)
-    mixtures = _test_mixtures(config, data, folds, taxonomy, progress)
+    mixtures = _test_mixtures(run, config, data, folds, taxonomy, progress)
+    if say is not None:
+        say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
     device = torch.device("cuda" if torch.cuda.is_available() and config.accelerator in ("auto", "cuda") else "cpu")
     batches = experiment.loader(config, mixtures.test, taxonomy)
-    scores = training.score(network.to(device), batches, config.head, taxonomy, device)
+    scores = training.score(network.to(device), batches, config.head, taxonomy, device, progress)
     report = evaluation.report(
         scores.multi_hot,
         scores.combination,
@@ -134,10 +141,17 @@ def evaluate(
 
 
 def _test_mixtures(
-    config: Config, data: str | None, folds: tuple[int, ...] | None, taxonomy: Taxonomy, progress: bool
+    run: Path | str, config: Config, data: str | None, folds: tuple[int, ...] | None, taxonomy: Taxonomy, progress: bool
 ) -> Mixtures:
     if data is None and folds is None:
-        return experiment.prepare(config, progress)
+        mixtures = experiment.prepare(config, progress)
+        path = Path(run) if Path(run).is_file() else Path(run) / "last.pt"
+        if training.load_checkpoint(path)["data"] != mixtures.fingerprint:
+            raise ConfigurationError(
+                f"{config.data}: holds other clips than those that {run} was split from, so its test part cannot be made "
+                "again; name folds that it was not trained on (--folds), or other data (--data)"
+            )
+        return mixtures
     return experiment.other_test(config, data, folds, taxonomy.classes, progress)
 
 

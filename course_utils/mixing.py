@@ -7,6 +7,7 @@ forms, log-mel shards and WAV files, render all rows once.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -106,12 +107,19 @@ class Batch(NamedTuple):
     combination: Tensor
 
 
-def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy) -> Batch:
-    """Put items of (sound, combination ID) together, filling up the shorter ones."""
+def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: int = 0) -> Batch:
+    """Put items of (sound, combination ID) together, filling up the shorter ones.
+
+    Args:
+        items: Waveforms `[T]` or log-mels `[n_mels, frames]`, each with its combination ID.
+        taxonomy: The classes.
+        at_least: The length to fill up to, in samples or frames, so that what a network hears of one mixture does not
+            depend on the others in its batch; a longer one lengthens its batch.
+    """
     sounds, combinations = zip(*items, strict=True)
     lengths = torch.tensor([sound.shape[-1] for sound in sounds])
     silence = 0.0 if sounds[0].dim() == 1 else -100.0
-    longest = int(lengths.max())
+    longest = max(int(lengths.max()), at_least)
     padded = torch.stack([functional.pad(sound, (0, longest - sound.shape[-1]), value=silence) for sound in sounds])
     multi_hot = torch.from_numpy(taxonomy.multi_hot(combinations))
     return Batch(padded, lengths, multi_hot, torch.tensor(combinations))
@@ -263,7 +271,7 @@ def write_set(
     else:
         _write_wavs(out, cache, plan, recipe, progress)
     with write_beside(out / "plan.csv") as partial:
-        _with_metadata(plan, cache, form).to_csv(partial, index=False)
+        _with_metadata(plan, cache, form).to_csv(partial, index=False, na_rep="NaN")
     write_json(out / "set.json", config)
     (out / "unfinished.json").unlink()
     return out
@@ -274,7 +282,6 @@ class StoredMixtures(Dataset):
 
     Args:
         folder: What `write_set` made.
-        split: The part to read, `train`, `valid` or `test`; None reads all.
 
     Attributes:
         config: What the set was made with.
@@ -285,7 +292,7 @@ class StoredMixtures(Dataset):
         DatasetError: If the folder holds no finished set, or one of another format.
     """
 
-    def __init__(self, folder: Path | str, split: str | None = None) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         if not is_stored_set(self.folder):
             half = (
@@ -305,8 +312,8 @@ class StoredMixtures(Dataset):
             raise DatasetError(
                 f"{self.folder}: plan.csv has {len(plan)} rows, not {self.config['mixtures']}; make it again"
             )
-        self.plan = plan if split is None else plan[plan["split"] == split]
-        self._combinations = self.plan["combination"].to_numpy()
+        self.plan = plan
+        self._combinations = plan["combination"].to_numpy()
         self._mels = self._read_shards() if self.config["form"] == "mel" else []
 
     def __len__(self) -> int:
@@ -320,6 +327,13 @@ class StoredMixtures(Dataset):
         else:
             sound = torch.from_numpy(self._mels[self.plan.index[row]].astype(np.float32) / _CENTIBEL)
         return sound, int(self._combinations[row])
+
+    def part(self, split: str) -> StoredMixtures:
+        """Return one part, `train`, `valid` or `test`; the log-mels in memory are shared."""
+        part = copy.copy(self)
+        part.plan = self.plan[self.plan["split"] == split]
+        part._combinations = part.plan["combination"].to_numpy()
+        return part
 
     def _read_shards(self) -> list[np.ndarray]:
         mels: list[np.ndarray] = []

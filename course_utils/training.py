@@ -48,7 +48,7 @@ class State:
         epoch: Finished epochs.
         best: The highest validation mAP so far.
         best_epoch: The epoch that reached it, counted from 1.
-        threshold: From which score on a class counts as predicted; tuned on validation after the last epoch.
+        threshold: From which score on a class counts as predicted; tuned on validation after every epoch.
         history: One row a finished epoch.
         interrupted: Whether Ctrl-C ended the run.
     """
@@ -108,7 +108,7 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
     workers = _workers(config, fabric)
     steps = len(fabric.setup_dataloaders(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
     scheduler = make_schedule(config, optimizer, steps)
-    state = restore(out, config, network, optimizer, scheduler) if (out / "last.pt").is_file() else State()
+    state = restore(out, config, data, network, optimizer, scheduler) if (out / "last.pt").is_file() else State()
     quiet = not (progress and fabric.is_global_zero)
     bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=quiet)
     valid = experiment.loader(config, data.valid, data.taxonomy, workers=workers)
@@ -141,9 +141,11 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
                 state.best, state.best_epoch = row.get("valid_mAP", -1.0), state.epoch
             state.history.append({"epoch": state.epoch, **row, "seconds": time.perf_counter() - started})
             if fabric.is_global_zero:
-                save(out, config, data.taxonomy, network, optimizer, scheduler, state, improved)
+                save(out, config, data, network, optimizer, scheduler, state, improved)
             fabric.barrier()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # what counts is what is on the disk: whole epochs
+        kept = out / "last.pt"
+        state = State(**load_checkpoint(kept)["state"]) if kept.is_file() else State()
         state.interrupted = True
     bar.close()
     return state
@@ -171,22 +173,28 @@ def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
 
 @torch.inference_mode()
 def score(
-    model: Callable[[Tensor, Tensor], Tensor], batches: DataLoader, head: str, taxonomy: Taxonomy, device: torch.device
+    model: Callable[[Tensor, Tensor], Tensor],
+    batches: DataLoader,
+    head: str,
+    taxonomy: Taxonomy,
+    device: torch.device,
+    progress: bool = False,
 ) -> Scores:
-    """Run a network over mixtures, in evaluation mode's stead of the caller.
+    """Run a network over mixtures.
 
     Args:
-        model: (audio, lengths) to logits.
+        model: (audio, lengths) to logits, in evaluation mode.
         batches: The mixtures.
         head: `labels` or `combinations`.
         taxonomy: The classes.
         device: Where the network is.
+        progress: Show a progress bar.
 
     Returns:
         Truth and scores of all mixtures, in order.
     """
     logits, truths, combinations, losses = [], [], [], []
-    for cpu_batch in batches:
+    for cpu_batch in tqdm(batches, "score", unit="batch", disable=not progress, leave=False):
         batch = Batch(*(part.to(device) for part in cpu_batch))
         output = model(batch.audio, batch.lengths).float()
         target = targets_of(batch, head, taxonomy.n_classes)
@@ -279,7 +287,7 @@ def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) 
 def save(
     out: Path,
     config: Config,
-    taxonomy: Taxonomy,
+    data: Mixtures,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
@@ -287,7 +295,8 @@ def save(
     is_best: bool,
 ) -> None:
     """Write the history and the checkpoints of a finished epoch, `last.pt` last."""
-    description = {"format": FORMAT, "config": config.to_dict(), "classes": list(taxonomy.classes)}
+    description = {"format": FORMAT, "config": config.to_dict(), "classes": list(data.taxonomy.classes)}
+    description["data"] = data.fingerprint
     progress = {k: v for k, v in vars(state).items() if k != "interrupted"}
     light = {**description, "state": progress, "network": network.state_dict()}
     with write_beside(out / "history.csv") as partial:
@@ -301,19 +310,29 @@ def save(
         torch.save(whole, partial)
 
 
-def restore(out: Path, config: Config, network: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> State:
+def restore(
+    out: Path,
+    config: Config,
+    data: Mixtures,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+) -> State:
     """Go back to the last finished epoch of a run.
 
     Raises:
-        ConfigurationError: If the run was of another configuration; what differs is named.
+        ConfigurationError: If the run was of another configuration, which is named, or of other clips.
     """
     checkpoint = load_checkpoint(out / "last.pt")
     found, wanted = checkpoint["config"], config.to_dict()
+    wanted.pop("workers")  # how many processes load data decides nothing
     differ = [f"{k}: {found.get(k)} there, {v} now" for k, v in wanted.items() if found.get(k) != v]
     if differ:
         raise ConfigurationError(
             f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder"
         )
+    if checkpoint["data"] != data.fingerprint:
+        raise ConfigurationError(f"{out}: began with other clips than {config.data} holds now; choose another folder")
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     scheduler.load_state_dict(checkpoint["scheduler"])
@@ -363,26 +382,29 @@ def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
     return network.eval(), config, taxonomy, checkpoint["state"]["threshold"]
 
 
-def describe(config: Config, data: Mixtures) -> str:
+def describe(config: Config, data: Mixtures, out: Path) -> str:
     """Say what a run will do and, from three batches on a copy of the network, about how long it will take."""
+    done = load_checkpoint(out / "last.pt")["state"]["epoch"] if (out / "last.pt").is_file() else 0
+    if done >= config.epochs:
+        return f"{out}: all of {config.epochs} epochs are done already"
     network = experiment.build_network(config, data.taxonomy)
     fabric = make_fabric(config, devices=1)
     optimizer = make_optimizer(config, network)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     batches = experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)
-    seconds = []
+    seconds, started = [], time.perf_counter()
     for batch in itertools.islice(batches, 3):
-        started = time.perf_counter()
         sounds, lengths, targets = inputs_and_targets(Batch(*(part.to(fabric.device) for part in batch)), config)
         loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets)
         fabric.backward(loss)
         fabric_optimizer.step()
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - started)
-    total = min(seconds) * len(batches) * config.epochs / config.devices
+        started = time.perf_counter()
+    total = min(seconds) * len(batches) * (config.epochs - done) / config.devices
     size = f"{config.model}, {models.count_parameters(network):,} parameters, head {config.head}"
     return (
-        f"{size}: {config.epochs} epochs of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "
+        f"{size}: {config.epochs - done} epochs of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "
         f"{_precision(config)}, about {_readable(total)}"
     )
 

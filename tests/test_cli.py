@@ -66,6 +66,14 @@ def test_check_names_what_it_looked_at():
     assert (result.exit_code == 1) == any(f["state"] == "fault" for f in found.values())
 
 
+def test_check_takes_an_unfinished_download_for_a_note():
+    place = datasets.default_root("urbansound8k")
+    place.mkdir(parents=True)
+    (place / "UrbanSound8K.tar.gz.part").write_bytes(b"half")
+    found = {f["name"]: f for f in json.loads(CliRunner().invoke(cli.app, ["check", "--json"]).stdout)}
+    assert found["data, urbansound8k"]["state"] == "note" and found["data, mini"]["state"] == "note"
+
+
 def test_check_counts_the_data_it_finds(tones):
     shutil.copytree(tones, datasets.default_root("urbansound8k"))
     assert "120 clips" in CliRunner().invoke(cli.app, ["check"]).output
@@ -79,12 +87,13 @@ def test_evaluate_prints_one_json_object(run):
         for average in ("macro", "micro"):
             assert set(report[kind][average]) == {"precision", "recall", "f1"}
     assert {"exact_match", "mAP", "baselines", "per_class", "intervals"} <= set(report)
-    assert json.loads((run / "evaluation.json").read_text()) == report
+    assert json.loads((run / "evaluation.json").read_text(encoding="utf-8")) == report
 
 
 def test_evaluate_on_other_folds_and_other_data(run, tones, tmp_path):
     text = call("evaluate", "--run", run, "--folds", "1").output
     assert "fold 1" in text and (run / "evaluation-fold1.json").is_file()
+    assert "those sharing with training: a clip" in text  # the run was trained on this fold, and it is said
     shutil.copytree(tones, tmp_path / "elsewhere")
     report = json.loads(call("evaluate", "--run", run, "--data", tmp_path / "elsewhere", "--json").stdout)
     assert report["mixtures"] == 180
@@ -98,12 +107,13 @@ def test_evaluate_prints_a_table(run):
 
 def test_predict_prints_labels_and_a_timeline(run, tones, tmp_path):
     path = datasets.open_folder(tones).clips["path"][0]
-    assert "air_conditioner" in call("predict", "--run", run, path).output
+    text = call("predict", "--run", run, path).output
+    assert f"{path}, 0.5 s: " in text and "0.0–0.5 s" in text and len(text.splitlines()) == 7
     (found,) = json.loads(call("predict", "--run", run, path, "--json").stdout)
     assert found["seconds"] == 0.5 and found["timeline"][0]["start"] == 0
     (tmp_path / "bad.wav").write_text("no sound")
     result = call("predict", "--run", run, tmp_path / "bad.wav", path, code=2)
-    assert "bad.wav" in result.output and "air_conditioner" in result.output
+    assert "bad.wav" in result.output and f"{path}, 0.5 s: " in result.output
 
 
 def test_train_goes_on_and_refuses_another_configuration(run, tones):
@@ -119,7 +129,9 @@ def test_crossval_goes_through_folds_and_goes_on(tones, tmp_path):
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("fold*/last.pt")}
     summary = json.loads(call(*command, "--json").stdout)
     assert summary["folds"] == [1, 2, 3] and all(p.stat().st_mtime_ns == t for p, t in times.items())
-    single = [json.loads((tmp_path / f"fold{f}" / "evaluation.json").read_text())["mAP"] for f in (1, 2, 3)]
+    single = [
+        json.loads((tmp_path / f"fold{f}" / "evaluation.json").read_text(encoding="utf-8"))["mAP"] for f in (1, 2, 3)
+    ]
     assert summary["mean"]["mAP"] == pytest.approx(sum(single) / 3)
 
 
@@ -147,6 +159,7 @@ def test_train_skips_bad_clips_only_when_told(tones, tmp_path):
     command = ["train", "--data", root, "--out", tmp_path / "run", *TINY, "--test-folds", "3", "--epochs", "1"]
     assert bad in call(*command, code=2).output
     assert "1 epochs done" in call(*command, "--skip-bad").output
+    assert "all of 1 epochs are done already" in call(*command, "--skip-bad").output
 
 
 WRONG = {

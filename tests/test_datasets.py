@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import make_dataset
 
+from conftest import make_dataset
 from course_utils import audio, datasets
 from course_utils.audio import AudioError
 from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
@@ -204,6 +204,7 @@ def start_build(root):
     return subprocess.Popen([sys.executable, "-c", BUILD, str(root)], stdout=subprocess.PIPE, text=True, env=os.environ)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_a_killed_build_leaves_no_half_cache(tones, own_cache):
     process = start_build(tones)
     process.stdout.readline()

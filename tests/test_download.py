@@ -153,6 +153,17 @@ def test_a_server_without_ranges_starts_again(tmp_path):
     assert len(open_folder(tmp_path).clips) == 20
 
 
+def test_an_archive_in_place_is_checked_and_leftovers_go(tmp_path):
+    (tmp_path / "UrbanSound8K.tar.gz").write_bytes(ARCHIVE[:1000])
+    (tmp_path / ".UrbanSound8K-whole-x.part").mkdir()
+    (tmp_path / "UrbanSound8K" / "metadata").mkdir(parents=True)
+    table = "slice_file_name,fsID,fold,classID,class\n1-0-0-0.wav,1,1,0,air_conditioner\n"
+    (tmp_path / "UrbanSound8K" / "metadata" / "UrbanSound8K.csv").write_text(table)
+    with Server() as server:
+        download(tmp_path, server)
+    assert [p.name for p in tmp_path.iterdir()] == ["UrbanSound8K"] and len(open_folder(tmp_path).clips) == 20
+
+
 def test_a_whole_part_file_is_checked_and_used(tmp_path):
     (tmp_path / "UrbanSound8K.tar.gz.part").write_bytes(ARCHIVE)
     with Server() as server:

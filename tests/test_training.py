@@ -1,8 +1,10 @@
+import dataclasses
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -79,44 +81,73 @@ def test_the_one_cycle_ends_near_zero(tones):
 
 
 TRAIN = """
-import sys
+import json, sys
 from course_utils import training
 from course_utils.configuration import Config
-import json
+original = training.inputs_and_targets
+def said(batch, config):
+    print("batch", flush=True)
+    return original(batch, config)
+training.inputs_and_targets = said
 training.train(Config.from_dict(json.loads(sys.argv[1])), sys.argv[2], progress=False)
 """
 
 
-def start(config, out):
-    import json
+def train_and_kill(config, run, batches):
+    """Train in another process, and kill it in the middle of the batch after so many."""
+    command = [sys.executable, "-c", TRAIN, json.dumps(config.to_dict()), str(run)]
+    with subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(batches + 1):
+            assert process.stdout.readline() == "batch\n"
+        process.send_signal(signal.SIGKILL)
 
-    return subprocess.Popen([sys.executable, "-c", TRAIN, json.dumps(config.to_dict()), str(out)], env=os.environ)
 
-
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 @pytest.mark.parametrize(
-    "changes", [{"mixup": True}, {"model": "crnn", "recipe": Recipe(joint="butt"), "schedule": "step"}]
+    ("changes", "epochs"),
+    [({"mixup": True}, (0, 1, 2)), ({"model": "crnn", "recipe": Recipe(joint="butt"), "schedule": "step"}, (1,))],
 )
-def test_killed_in_any_epoch_and_resumed_the_weights_are_the_same(tmp_path, tones, changes):
+def test_killed_in_any_epoch_and_resumed_the_weights_are_the_same(tmp_path, tones, changes, epochs):
     config = quick(tones, epochs=3, **changes)
     training.train(config, tmp_path / "whole", progress=False)
-    for epoch in (0, 2):
+    data = experiment.prepare(config, progress=False)
+    per_epoch = len(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0))
+    for epoch in epochs:
         run = tmp_path / f"killed{epoch}"
-        process = start(config, run)
-        deadline = time.time() + 120
-        while time.time() < deadline and process.poll() is None:
-            try:
-                if epoch == 0 or len(pd.read_csv(run / "history.csv")) >= epoch:
-                    break
-            except (OSError, pd.errors.EmptyDataError):
-                time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        train_and_kill(config, run, epoch * per_epoch + 2)
+        assert (len(pd.read_csv(run / "history.csv")) if epoch else not run.exists()) == (epoch or True)
         state = training.train(config, run, progress=False)
         assert state.epoch == 3
         assert same(weights(run), weights(tmp_path / "whole")), f"killed in epoch {epoch}"
         assert same(weights(run, "best"), weights(tmp_path / "whole", "best"))
         histories = [pd.read_csv(r / "history.csv").drop(columns="seconds") for r in (run, tmp_path / "whole")]
         pd.testing.assert_frame_equal(*histories)
+
+
+def test_a_run_does_not_go_on_with_other_clips(tmp_path, tones):
+    shutil.copytree(tones, tmp_path / "data")
+    config = quick(tmp_path / "data", epochs=1)
+    training.train(config, tmp_path / "run", progress=False)
+    next((tmp_path / "data" / "audio" / "fold1").iterdir()).unlink()
+    with pytest.raises(ConfigurationError, match="began with other clips"):
+        training.train(config, tmp_path / "run", progress=False)
+    with pytest.raises(ConfigurationError, match="holds other clips"):
+        inference.evaluate(tmp_path / "run", progress=False)
+
+
+def test_scores_do_not_depend_on_the_other_mixtures_of_a_batch(tones):
+    """Mixtures of different lengths, joined butt: alone and together."""
+    config = quick(tones, recipe=Recipe(joint="butt", slot_seconds=1.0))
+    data = experiment.prepare(config, progress=False)
+    network = experiment.build_network(config, data.taxonomy).eval()
+    cache = data.test.cache
+    cache.lengths = np.where(np.arange(len(cache)) % 2, cache.lengths, cache.lengths // 3)
+    scores = []
+    for size in (2, 7):
+        batches = experiment.loader(dataclasses.replace(config, batch_size=size), data.test, data.taxonomy)
+        assert len({int(n) for batch in batches for n in batch.lengths}) > 1
+        scores.append(training.score(network, batches, "labels", data.taxonomy, torch.device("cpu")).label_scores)
+    assert np.abs(scores[0] - scores[1]).max() < 1e-6
 
 
 def test_a_resume_really_skips_finished_epochs(tmp_path, tones, monkeypatch):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from course_utils.datasets import mini, urbansound8k
 from course_utils.datasets.cache import ClipCache
 from course_utils.datasets.table import COLUMNS, ClipDataset, DatasetError, open_folder, read_metadata
 from course_utils.files import cache_folder
@@ -29,6 +28,8 @@ NAMES = ("mini", "urbansound8k")
 
 def default_root(name: str) -> Path:
     """Return the folder in which the data set `mini` or `urbansound8k` is kept unless another is given."""
+    from course_utils.datasets import mini  # needs scipy, which a machine that only trains may lack
+
     return cache_folder() / (f"mini-v{mini.VERSION}" if name == "mini" else name)
 
 
@@ -46,8 +47,12 @@ def load(where: str | Path = "mini", progress: bool = True) -> ClipDataset:
         DatasetError: If it is not there or cannot be used; the message says what to do.
     """
     if where == "mini":
+        from course_utils.datasets import mini
+
         return open_folder(mini.build(default_root("mini"), progress=progress), "mini")
     if where == "urbansound8k":
+        from course_utils.datasets import urbansound8k
+
         root = default_root("urbansound8k")
         if not root.is_dir():
             raise DatasetError(f"{root}: UrbanSound8K is not there; {urbansound8k.HOW_TO_GET_IT}")

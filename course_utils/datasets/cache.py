@@ -66,10 +66,10 @@ class ClipCache:
         paths = [Path(path) for path in dataset.clips["path"]]
         place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:8]
         folder = cache_folder() / "decoded" / f"{place}-{_fingerprint(paths)}"
-        if not folder.is_dir():
+        if not (folder / "index.json").is_file():
             _build(folder, paths, progress)
             _delete_others(folder, place)
-        index = json.loads((folder / "index.json").read_text())
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         lengths, bad = np.array(index["lengths"], np.int64), index["bad"]
         if bad:
             shown = [f"  {reason}" for reason in list(bad.values())[:10]]
@@ -128,7 +128,7 @@ def _build(folder: Path, paths: list[Path], progress: bool) -> None:
                     clip = np.zeros(0, np.int16)
                 file.write(clip.astype("<i2").tobytes())
                 lengths.append(len(clip))
-        (partial / "index.json").write_text(json.dumps({"lengths": lengths, "bad": bad}))
+        (partial / "index.json").write_text(json.dumps({"lengths": lengths, "bad": bad}), encoding="utf-8")
 
 
 def _decoded(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | AudioError]]:

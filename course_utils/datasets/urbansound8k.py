@@ -13,6 +13,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path, PurePosixPath
 
 import pooch
@@ -57,6 +58,10 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
     if _is_complete(target):
         return target
     archive = root / "UrbanSound8K.tar.gz"
+    for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
+        shutil.rmtree(leftover)
+    if archive.is_file() and pooch.file_hash(str(archive), alg="md5") != md5:
+        archive.unlink()
     if not archive.is_file():
         root.mkdir(parents=True, exist_ok=True)
         partial = archive.with_name(archive.name + ".part")
@@ -105,7 +110,7 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Pat
                     bar.update()
                 if len(have) >= clips:
                     return target
-    except (OSError, EOFError, tarfile.TarError, http.client.HTTPException) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
         kept = f"{len(have)} clips are out and stay; run the same command again for the rest"
         raise DownloadError(f"{url}: {_reason(error)}; {kept}") from error
     return target
@@ -114,7 +119,10 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Pat
 def _is_complete(target: Path) -> bool:
     if not (target / "metadata" / "UrbanSound8K.csv").is_file():
         return False
-    return open_folder(target).missing.empty
+    try:
+        return open_folder(target).missing.empty
+    except DatasetError:  # the table alone, for example
+        return False
 
 
 def _is_wanted(member: tarfile.TarInfo) -> bool:
@@ -193,7 +201,7 @@ def _unpack(archive: Path, target: Path, progress: bool) -> None:
         if error.errno == errno.ENOSPC:
             raise DownloadError(f"{target}: the disk is full; free some space and run it again") from error
         raise
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and download it again") from error
     whole = target.with_name(f"{target.name}-whole")
     if not (whole / FOLDER / "audio").is_dir():
