@@ -74,7 +74,7 @@ def log_mel(
         interpolation="nearest",
     )
     low, high = float(hz_to_mel(fmin)), float(hz_to_mel(sample_rate / 2))
-    hertz = [h for h in (125, 250, 500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
+    hertz = [h for h in (250, 500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
     places = [(float(hz_to_mel(float(h))) - low) / (high - low) * (bands + 1) - 1 for h in hertz]
     ax.set(
         xlabel="time in s", ylabel="frequency in Hz", title=title, yticks=places, yticklabels=[f"{h:,}" for h in hertz]
@@ -112,7 +112,7 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
         ax: Where to draw; a new figure if not given.
         title: Above the picture.
     """
-    ax = ax or _new_axes(height=2.6, width=7.0)
+    ax = ax or _new_axes(height=3.0, width=7.0)
     epochs = np.asarray(table["epoch"])
     ax.plot(epochs, np.asarray(table["train_loss"]), color=BLUE, label="training loss")
     ax.set(xlabel="epoch", ylabel="loss", title=title)
@@ -123,7 +123,8 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
         right.plot(epochs, np.asarray(table["valid_mAP"]), color=ORANGE, label="validation mAP")
         right.set(ylabel="mAP", ylim=(0, 1))
         handles = [*ax.get_lines(), *right.get_lines()]
-        ax.legend(handles, [str(line.get_label()) for line in handles], loc="center right", fontsize=8)
+        names = [str(line.get_label()) for line in handles]
+        ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
     return ax
 
 
