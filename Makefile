@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 lab: install
 	$(BIN)/python -m course_utils data mini
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb $(LAB_ARGS)
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
 # One thread a process: the processes share the cores already.
 test: install
