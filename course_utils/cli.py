@@ -346,13 +346,13 @@ def _summary(reports: dict[int, dict]) -> dict:
 def _table(report: dict) -> str:
     def row(name: str, value: float, key: str, baseline: str) -> str:
         low, high = report["intervals"][key]
-        others = "  ".join(f"{b[baseline]:9.3f}" for b in report["baselines"].values())
+        others = "  ".join(f"{b[baseline]:13.3f}" for b in report["baselines"].values())
         return f"  {name:22s} {value:6.3f}  [{low:.3f}, {high:.3f}]  {others}"
 
     labels, combinations = report["labels"], report["combinations"]
-    heads = "  ".join(f"{name.replace('_', ' ')[:9]:>9s}" for name in report["baselines"])
+    heads = "  ".join(f"{name.replace('_', ' '):>13s}" for name in report["baselines"])
     lines = [
-        f"{report['mixtures']:,} mixtures" + " " * 20 + f"95 % interval    {heads}",
+        f"{report['mixtures']:,} mixtures".ljust(33) + f"{'95 % interval':14s}  {heads}",
         row("exact match", report["exact_match"], "exact_match", "exact_match"),
         row("mAP", report["mAP"], "mAP", "mAP"),
         row("macro F1", labels["macro"]["f1"], "labels.macro.f1", "macro_f1"),
