@@ -135,7 +135,7 @@ def _gpu() -> Finding:
         return Finding("GPU", "ok", torch.cuda.get_device_name(0))
     if torch.backends.mps.is_available():
         return Finding("GPU", "ok", "Apple's, through MPS")
-    remedy = "the lessons are sized for it; on Colab: Runtime → Change runtime type → GPU"
+    remedy = "the lessons stay small without one; on Colab: Runtime → Change runtime type → GPU"
     return Finding("GPU", "note", f"none; {os.cpu_count()} CPU cores", remedy)
 
 

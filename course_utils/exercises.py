@@ -50,7 +50,10 @@ def check_00_2(answer: Any) -> None:
     elif value == 16:
         _wrong("16 counts dog + siren and siren + dog as two.", "The order does not matter.")
     else:
-        _wrong(f"{value:g} is not it.", "Write the classes beside a 4 × 4 table and mark the cells that differ.")
+        _wrong(
+            f"{value:g} is not it.",
+            "Write the classes along both sides of a 4 × 4 table, cross out every cell that repeats a pair, and count the rest.",
+        )
 
 
 def _numbers(answer: Any) -> np.ndarray | None:
