@@ -8,6 +8,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 LAB_ARGS ?=
+# In a container one is often root, and JupyterLab then starts only when told so.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: install lab test notebooks lint clean
 
@@ -22,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 lab: install
 	$(BIN)/python -m course_utils data mini
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(AS_ROOT) $(LAB_ARGS)
 
 # One thread a process: the processes share the cores already.
 test: install
