@@ -134,13 +134,14 @@ def _option(name: str) -> inspect.Parameter:
 
 def _config(data: str, options: dict) -> Config:
     from course_utils.configuration import Config, Recipe
+    from course_utils.mixing import is_stored_set
 
     recipe = Recipe(**{name: options.pop(name) for name in _MIXING if name in options})
     folds = {name: _folds(options.pop(name), name) for name in list(options) if name.endswith("_folds")}
     if options["split"] == "random" and (folds["train_folds"] or folds["valid_folds"]):
         raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
     folds["train_folds"] = folds["train_folds"] or None
-    if (Path(data) / "set.json").is_file():  # a stored set was mixed and split already
+    if is_stored_set(Path(data)):  # a stored set was mixed and split already
         recipe = Recipe(**json.loads((Path(data) / "set.json").read_text(encoding="utf-8"))["recipe"])
     return Config(data=data, recipe=recipe, **folds, **options)
 

@@ -169,17 +169,28 @@ def loader(
 ) -> DataLoader:
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
 
-    The order is fixed before the loader sees it, so that several processes can share one epoch out among them.
+    The order is fixed before the loader sees it, so that several processes can share one epoch out among them. Mixtures
+    are filled up to two slots (in samples, or in frames of a stored log-mel).
+
+    Args:
+        config: The run.
+        part: The mixtures.
+        taxonomy: The classes.
+        shuffle_seed: Of the order; None keeps the order, and the incomplete last batch.
+        workers: Processes that load; 0 loads in this one.
+
+    Returns:
+        Batches of `config.batch_size` mixtures, as `mixing.Batch`.
     """
-    training = shuffle_seed is not None
-    if training:
-        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(shuffle_seed))
-        shuffled = Subset(part, order.tolist())
     at_least = round(2 * config.recipe.slot_seconds * SAMPLE_RATE)
     if isinstance(part, StoredMixtures) and part.config["form"] == "mel":
         at_least = at_least // config.hop_length + 1
+    training = shuffle_seed is not None
+    if training:
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(shuffle_seed))
+        part = Subset(part, order.tolist())
     return DataLoader(
-        shuffled if training else part,
+        part,
         config.batch_size,
         # An incomplete batch of one would stop batch norm; a set smaller than one batch is kept.
         drop_last=training and len(part) >= config.batch_size,

@@ -383,7 +383,19 @@ def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
 
 
 def describe(config: Config, data: Mixtures, out: Path) -> str:
-    """Say what a run will do and, from three batches on a copy of the network, about how long it will take."""
+    """Say what a run will do and, from three batches on a copy of the network, about how long it will take.
+
+    Args:
+        config: The run.
+        data: Its data.
+        out: Its folder; epochs that are finished there are not counted.
+
+    Returns:
+        One line.
+
+    Raises:
+        ConfigurationError: If this machine has no such device, or the checkpoint cannot be read.
+    """
     done = load_checkpoint(out / "last.pt")["state"]["epoch"] if (out / "last.pt").is_file() else 0
     if done >= config.epochs:
         return f"{out}: all of {config.epochs} epochs are done already"
