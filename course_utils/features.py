@@ -84,6 +84,47 @@ def stft(
     return torch.fft.rfft(frame(waveform, n_fft, hop_length) * window).transpose(-1, -2)
 
 
+def istft(spectrum: Tensor, hop_length: int = 512, window: Tensor | None = None, length: int | None = None) -> Tensor:
+    """Turn a centred STFT back into a waveform, by windowed overlap-add.
+
+    If `spectrum` is no STFT of any waveform, because somebody changed it, the result is the waveform whose STFT is
+    nearest to it (D. W. Griffin, J. S. Lim, IEEE Transactions on Acoustics, Speech and Signal Processing 32, 1984).
+
+    Args:
+        spectrum: Complex, `[..., 1 + n_fft // 2, frames]`, with an even `n_fft`.
+        hop_length: Samples from one frame to the next, as in `stft`.
+        window: `[n_fft]`, as in `stft`; without it a periodic Hann window.
+        length: Samples wanted; None means `(frames - 1) * hop_length`, which is all that is sure to be covered.
+
+    Returns:
+        Samples, `[..., length]`.
+
+    Raises:
+        ValueError: If there are samples that no window reaches.
+
+    Lesson: 01_stft
+    """
+    n_fft, count = 2 * (spectrum.shape[-2] - 1), spectrum.shape[-1]
+    if window is None:
+        window = torch.hann_window(n_fft, device=spectrum.device, dtype=spectrum.real.dtype)
+    length = (count - 1) * hop_length if length is None else length
+    frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=n_fft) * window
+    total = _overlap_add(frames.reshape(-1, count, n_fft), hop_length)[:, n_fft // 2 :][:, :length]
+    weight = _overlap_add(window.square().expand(1, count, n_fft), hop_length)[:, n_fft // 2 :][:, :length]
+    missing = length - weight.shape[-1] + int((weight < 1e-8).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {length} samples lie under no window: use a hop_length below {hop_length}, or a smaller length"
+        )
+    return (total / weight).reshape(*spectrum.shape[:-2], length)
+
+
+def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Add up frames `[B, frames, n_fft]`, each `hop_length` after the one before: `[B, T]`."""
+    n_fft, length = frames.shape[-1], frames.shape[-1] + (frames.shape[-2] - 1) * hop_length
+    return functional.fold(frames.transpose(1, 2), (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+
+
 def power_spectrogram(
     waveform: Tensor, n_fft: int = 1024, hop_length: int = 512, center: bool = True, pad_mode: str = "reflect"
 ) -> Tensor:

@@ -40,6 +40,42 @@ def test_power_equals_torchaudio(clips, n_fft, hop_length):
         close(features.power_spectrogram(clip, n_fft, hop_length), reference(clip))
 
 
+@pytest.mark.parametrize(("n_fft", "hop_length"), SHAPES)
+def test_istft_equals_torch_and_gives_real_clips_back(clips, n_fft, hop_length):
+    window = torch.hann_window(n_fft)
+    for clip in clips:
+        spectrum = features.stft(clip, n_fft, hop_length)
+        ours = features.istft(spectrum, hop_length, length=len(clip))
+        close(ours, clip, 1e-4)
+        close(ours, torch.istft(spectrum, n_fft, hop_length, window=window, length=len(clip)), 1e-4)
+        assert len(features.istft(spectrum, hop_length)) == (spectrum.shape[-1] - 1) * hop_length
+
+
+def test_istft_of_a_changed_stft_is_the_nearest_waveform():
+    """The least-squares solution: no other waveform has an STFT that is nearer."""
+    changed = features.stft(torch.randn(2, 4096, dtype=torch.float64), 256, 64)
+    changed = torch.polar(changed.abs(), torch.rand_like(changed.real))
+    ours = features.istft(changed, 64)
+    close(ours[1], torch.istft(changed[1], 256, 64, window=torch.hann_window(256, dtype=torch.float64)))
+
+    def distance(waveform):  # without padding, whose mirrored samples count twice
+        inner = features.stft(waveform, 256, 64, center=False) - changed[..., 2 : 2 + (4096 - 256) // 64 + 1]
+        return inner.abs().square().sum()
+
+    middle = torch.zeros_like(ours)
+    middle[:, 1000:3000] = 1.0
+    for _ in range(5):
+        assert distance(ours) < distance(ours + 1e-3 * middle * torch.randn_like(ours))
+
+
+def test_istft_refuses_gaps_and_lengths_that_no_window_reaches():
+    spectrum = features.stft(torch.randn(4096), 256, 256)
+    with pytest.raises(ValueError, match="under no window"):
+        features.istft(spectrum, 256)
+    with pytest.raises(ValueError, match="smaller length"):
+        features.istft(features.stft(torch.randn(4096), 256, 64), 64, length=5000)
+
+
 def test_without_padding_the_first_frame_starts_at_zero():
     clip = torch.randn(5000)
     close(
