@@ -6,8 +6,11 @@ that is even to the eye and safe for the colour-blind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import inspect
+import io
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 COLOUR_MAP = "magma"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"  # of Okabe and Ito's colour-blind-safe palette
+LINE_COLOURS, LINE_STYLES = (BLUE, ORANGE, "#009E73", GREY), ("-", "--", "-.", ":")
+SHADES = 48  # of the colour map: finer than one sees, coarse enough for small files
 DYNAMIC_RANGE = 80.0  # dB shown below the loudest cell
 
 
@@ -35,6 +40,64 @@ def waveform(samples: ArrayLike, ax: Axes | None = None, title: str = "", sample
     values = np.asarray(samples)
     ax.plot(np.arange(len(values)) / sample_rate, values, color=BLUE, linewidth=0.5)
     ax.set(xlabel="time in s", ylabel="amplitude", title=title, xlim=(0, len(values) / sample_rate), ylim=(-1.05, 1.05))
+    return ax
+
+
+def spectrum(
+    curves: Mapping[str, ArrayLike],
+    ax: Axes | None = None,
+    title: str = "",
+    ylabel: str = "magnitude",
+    max_frequency: float | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> Axes:
+    """Draw one or more spectra `[bins]`, from 0 Hz to half the sampling rate, over frequency.
+
+    Args:
+        curves: Name → values. Curves may differ in their number of bins.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        ylabel: What the values are, with their unit.
+        max_frequency: Right edge in Hz; None means half the sampling rate.
+        sample_rate: In Hz.
+    """
+    ax = ax or _new_axes(height=2.6)
+    looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+    for (name, curve), (colour, style) in zip(curves.items(), looks, strict=False):
+        values = np.asarray(curve)
+        hertz = np.linspace(0, sample_rate / 2, len(values))
+        ax.plot(hertz, values, color=colour, linestyle=style, linewidth=1.2, label=name)
+    ax.set(xlabel="frequency in Hz", ylabel=ylabel, title=title, xlim=(0, max_frequency or sample_rate / 2))
+    if len(curves) > 1:
+        ax.legend(frameon=False, ncols=len(curves), loc="lower right", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def spectrogram(
+    decibels: ArrayLike,
+    ax: Axes | None = None,
+    title: str = "",
+    hop_length: int = 512,
+    dynamic_range: float = DYNAMIC_RANGE,
+    max_frequency: float | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> Axes:
+    """Draw a spectrogram `[1 + n_fft // 2, frames]` in dB: bright is loud, low frequencies are below.
+
+    Args:
+        decibels: An array or a tensor.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        hop_length: Samples from one frame to the next.
+        dynamic_range: Cells this many dB below the loudest, and weaker ones, are black.
+        max_frequency: Upper edge in Hz; None means half the sampling rate.
+        sample_rate: In Hz.
+    """
+    ax = ax or _new_axes(height=2.6)
+    values = np.asarray(decibels)
+    half_bin = sample_rate / (len(values) - 1) / 4
+    _cells(ax, values, hop_length / sample_rate, (-half_bin, sample_rate / 2 + half_bin), dynamic_range)
+    ax.set(ylabel="frequency in Hz", title=title, ylim=(0, max_frequency or sample_rate / 2))
     return ax
 
 
@@ -60,26 +123,54 @@ def log_mel(
 
     ax = ax or _new_axes(height=2.6)
     values = np.asarray(decibels)
-    bands, frames = values.shape
-    loudest = float(values.max())
-    seconds = frames * hop_length / sample_rate
-    image = ax.imshow(
-        values,
-        origin="lower",
-        aspect="auto",
-        cmap=COLOUR_MAP,
-        vmin=loudest - DYNAMIC_RANGE,
-        vmax=loudest,
-        extent=(0, seconds, -0.5, bands - 0.5),
-        interpolation="nearest",
-    )
+    bands = len(values)
+    _cells(ax, values, hop_length / sample_rate, (-0.5, bands - 0.5), DYNAMIC_RANGE)
     low, high = float(hz_to_mel(fmin)), float(hz_to_mel(sample_rate / 2))
     hertz = [h for h in (250, 500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
     places = [(float(hz_to_mel(float(h))) - low) / (high - low) * (bands + 1) - 1 for h in hertz]
-    ax.set(
-        xlabel="time in s", ylabel="frequency in Hz", title=title, yticks=places, yticklabels=[f"{h:,}" for h in hertz]
-    )
-    ax.figure.colorbar(image, ax=ax, label="power in dB", pad=0.02)
+    ax.set(ylabel="frequency in Hz", title=title, yticks=places, yticklabels=[f"{h:,}" for h in hertz])
+    return ax
+
+
+def filterbank(weights: ArrayLike, ax: Axes | None = None, title: str = "", sample_rate: int = SAMPLE_RATE) -> Axes:
+    """Draw the filters `[n_mels, 1 + n_fft // 2]` of a mel filterbank over frequency, neighbours in two colours.
+
+    Args:
+        weights: An array or a tensor.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        sample_rate: In Hz.
+    """
+    ax = ax or _new_axes(height=2.6)
+    values = np.asarray(weights)
+    hertz = np.linspace(0, sample_rate / 2, values.shape[1])
+    for i, row in enumerate(values):
+        held = np.flatnonzero(row)
+        if len(held):
+            part = slice(max(held[0] - 1, 0), held[-1] + 2)
+            ax.plot(hertz[part], row[part], color=(BLUE, ORANGE)[i % 2], linewidth=0.9)
+    ax.set(xlabel="frequency in Hz", ylabel="weight", title=title, xlim=(0, sample_rate / 2), ylim=(0, None))
+    return ax
+
+
+def window_sum(window: ArrayLike, hop_length: int, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw copies of a window, each `hop_length` after the one before, and their sum.
+
+    Args:
+        window: `[n_fft]`, an array or a tensor.
+        hop_length: Samples from one copy to the next.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+    """
+    ax = ax or _new_axes(height=2.0)
+    values = np.asarray(window)
+    starts = range(0, 4 * len(values), hop_length)
+    total = np.zeros(starts[-1] + len(values))
+    for start in starts:
+        ax.plot(np.arange(start, start + len(values)), values, color=GREY, linewidth=0.8)
+        total[start : start + len(values)] += values
+    ax.plot(total, color=ORANGE, linewidth=2)
+    ax.set(xlabel="sample", ylabel="weight", title=title, xlim=(0, len(total)), ylim=(0, None))
     return ax
 
 
@@ -128,7 +219,63 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
     return ax
 
 
+def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
+    """Show sliders, and below them the picture that a function draws with their values.
+
+    Args:
+        draw: Draws into a new figure and returns its axes. Each slider begins at the default of its parameter.
+        **choices: For each parameter with a slider, the values to choose from.
+
+    Raises:
+        ValueError: If a parameter has no default among its choices.
+    """
+    import ipywidgets
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    parameters, sliders = inspect.signature(draw).parameters, {}
+    for name, values in choices.items():
+        if name not in parameters or parameters[name].default not in values:
+            raise ValueError(f"give {draw.__name__} a parameter {name} with one of these as default: {list(values)}")
+        sliders[name] = ipywidgets.SelectionSlider(
+            options=list(values), value=parameters[name].default, description=name, continuous_update=False
+        )
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+
+    def redraw(_change: Any = None) -> None:
+        figure, file = draw(**{name: slider.value for name, slider in sliders.items()}).figure, io.BytesIO()
+        figure.savefig(file, format="png")
+        plt.close(figure)
+        picture.value = file.getvalue()
+
+    for slider in sliders.values():
+        slider.observe(redraw, "value")
+    redraw()
+    display(ipywidgets.VBox([*sliders.values(), picture]))
+
+
 def _new_axes(height: float, width: float = 9.0) -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def _cells(
+    ax: Axes, values: np.ndarray, seconds_per_frame: float, edges: tuple[float, float], dynamic_range: float
+) -> None:
+    """Draw decibels `[rows, frames]` between two vertical edges, frame `i` centred on `i * seconds_per_frame`."""
+    import matplotlib as mpl
+
+    loudest, frames = float(values.max()), values.shape[1]
+    image = ax.imshow(
+        values,
+        origin="lower",
+        aspect="auto",
+        cmap=mpl.colormaps[COLOUR_MAP].resampled(SHADES),
+        vmin=loudest - dynamic_range,
+        vmax=loudest,
+        extent=(-seconds_per_frame / 2, (frames - 0.5) * seconds_per_frame, *edges),
+        interpolation="nearest",
+    )
+    ax.set(xlabel="time in s", xlim=(0, (frames - 1) * seconds_per_frame))
+    ax.figure.colorbar(image, ax=ax, label="power in dB", pad=0.02)

@@ -7,12 +7,15 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from course_utils import plots, profile
+from course_utils import features, plots, profile
 
 TABLE = {"epoch": [1, 2], "train_loss": [0.5, 0.4], "valid_loss": [0.6, 0.5], "valid_mAP": [0.2, 0.3]}
 PICTURES = {
     plots.waveform: torch.zeros(22_050),
+    plots.spectrum: {"one": torch.rand(513), "two": torch.rand(257)},
+    plots.spectrogram: torch.linspace(-90, 0, 513 * 100).reshape(513, 100),
     plots.log_mel: torch.linspace(-90, 0, 64 * 100).reshape(64, 100),
+    plots.filterbank: torch.eye(20, 129),
     plots.probabilities: {"dog_bark": 0.9, "siren": 0.1},
     plots.history: TABLE,
 }
@@ -47,6 +50,60 @@ def test_a_log_mel_has_its_bands_at_their_frequencies():
     band = int(MelSpectrogram()(torch.sin(2 * torch.pi * 1000 * time)).mean(dim=1).argmax())
     place = dict(zip([t.get_text() for t in ax.get_yticklabels()], ax.get_yticks(), strict=True))["1,000"]
     assert abs(place - band) <= 1
+
+
+def sine(hertz):
+    return torch.sin(2 * torch.pi * hertz * torch.arange(22_050) / 22_050)
+
+
+def test_a_spectrum_and_a_spectrogram_have_their_peak_at_its_frequency():
+    power = features.power_spectrogram(sine(3000))
+    line = plots.spectrum({"power": power[:, 10]}).get_lines()[0]
+    assert line.get_xdata()[line.get_ydata().argmax()] == pytest.approx(3000, abs=11)
+    image = plots.spectrogram(features.power_to_db(power)).get_images()[0]
+    left, right, bottom, top = image.get_extent()
+    rows, columns = image.get_array().shape
+    row = int(np.asarray(image.get_array()).mean(axis=1).argmax())
+    assert bottom + (row + 0.5) * (top - bottom) / rows == pytest.approx(3000, abs=11)
+    assert left + 0.5 * (right - left) / columns == pytest.approx(0.0)  # frame 0 is centred on 0 s
+
+
+def test_the_dynamic_range_is_what_is_shown_below_the_loudest_cell():
+    image = plots.spectrogram(torch.tensor([[-100.0, 5.0], [0.0, -3.0]]), dynamic_range=40).get_images()[0]
+    assert image.get_clim() == (-35.0, 5.0)
+
+
+def test_a_window_sum_is_the_sum_of_its_windows():
+    lines = plots.window_sum(torch.hann_window(1024), 512).get_lines()
+    total = lines[-1].get_ydata()
+    assert len(lines) == 9 and total[512:-512] == pytest.approx(np.ones(len(total) - 1024), abs=1e-6)
+
+
+def test_empty_filters_are_not_drawn():
+    weights = torch.zeros(3, 129)
+    weights[0, 5] = weights[2, 9] = 1.0
+    assert len(plots.filterbank(weights).get_lines()) == 2
+
+
+def test_sliders_redraw_the_picture(monkeypatch):
+    drawn, shown = [], []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+
+    def draw(height=2, ax=None):
+        drawn.append(height)
+        return plots.waveform(torch.full((100,), float(height) / 10), ax)
+
+    plots.explore(draw, height=[1, 2, 3])
+    slider, picture = shown[0].children
+    before = bytes(picture.value)
+    assert drawn == [2] and slider.value == 2 and before.startswith(b"\x89PNG")
+    slider.value = 3
+    after = bytes(picture.value)
+    assert drawn == [2, 3] and after.startswith(b"\x89PNG") and after != before
+    assert not plt.get_fignums()
+    for wrong in ({"height": [5, 6]}, {"width": [1]}, {"ax": [1]}):
+        with pytest.raises(ValueError, match="as default"):
+            plots.explore(draw, **wrong)
 
 
 def test_the_true_classes_are_starred():
