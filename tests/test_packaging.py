@@ -24,6 +24,7 @@ ROOMS = (
         "training",
         "inference",
         "plots",
+        "diagrams",
         "exercises",
         "profile",
         "cli",
