@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,8 @@ def check_00_2(answer: Any) -> None:
     if answer is ...:
         _not_attempted("a whole number")
         return
-    value = _numbers(answer)
-    if value is None or value.ndim:
+    value = _number(answer)
+    if value is None:
         _wrong("that is no number.", "How many unordered pairs are there, equal ones included?")
     elif value == 10:
         _right("six pairs of different classes and four of equal ones: 4 · 5 / 2.")
@@ -56,10 +57,179 @@ def check_00_2(answer: Any) -> None:
         )
 
 
+def check_01_1(answer: Any) -> None:
+    """Check the frequency at which 15,000 Hz appears after sampling at 22,050 Hz."""
+    if answer is ...:
+        _not_attempted("a number in Hz")
+        return
+    value = _number(answer)
+    if value is None:
+        _wrong("that is no number.", "One frequency in Hz.")
+    elif abs(value - 7_050) <= 1:
+        _right("22,050 − 15,000 = 7,050 Hz. It lies as far below 11,025 Hz as the tone lies above.")
+    elif value == 15_000:
+        _wrong("15,000 Hz lies above the Nyquist frequency, so samples cannot hold it.", "Mirror it at 11,025 Hz.")
+    elif value == 3_975:
+        _wrong("3,975 Hz is how far the tone lies above the Nyquist frequency.", "Go as far below 11,025 Hz.")
+    else:
+        _wrong(
+            f"{value:,.0f} Hz is not it.", "Half the sampling rate is 11,025 Hz. What lies above is mirrored to below."
+        )
+
+
+def check_01_2(answer: Any, number: str) -> None:
+    """Check the dialled number, given the true one."""
+    if answer is ...:
+        _not_attempted(f"{len(number)} digits, as text")
+        return
+    dialled = str(answer).replace(" ", "")
+    right = sum(a == b for a, b in zip(dialled, number, strict=False))
+    if dialled == number:
+        _right(f"{number}. You have read a sound.")
+    elif len(dialled) != len(number) or not dialled.isdigit():
+        _wrong(f"that is not {len(number)} digits.", 'Write them as text, one digit a key: "123456".')
+    elif sorted(dialled) == sorted(number):
+        _wrong("these are the digits, in another order.", "Time runs to the right.")
+    else:
+        wrong = next(i for i, (a, b) in enumerate(zip(dialled, number, strict=True), start=1) if a != b)
+        _wrong(
+            f"{right} of {len(number)} digits are right; number {wrong} is the first that is not.",
+            "The lower line gives the row of the key, the upper one its column.",
+        )
+
+
+def check_02_1(answer: Any) -> None:
+    """Check a thousandfold power in dB."""
+    if answer is ...:
+        _not_attempted("a number in dB")
+        return
+    value = _number(answer)
+    if value is None:
+        _wrong("that is no number.", "How many dB is a factor of 1,000 in power?")
+    elif abs(value - 30) < 0.05:
+        _right("10 log10(1,000) = 30 dB: ten for every factor of ten.")
+    elif abs(value - 60) < 0.05:
+        _wrong("60 dB is a factor of 1,000 in amplitude.", "For powers the factor before the logarithm is 10.")
+    elif abs(value - 3) < 0.05:
+        _wrong("3 is the logarithm.", "That is 3 bel; one bel has ten decibel.")
+    else:
+        _wrong(f"{value:g} dB is not it.", "10 times the logarithm, to base 10, of the ratio of the powers.")
+
+
+def check_02_2(answer: Any) -> None:
+    """Check the number of frames of 4 s at overlap 3/4."""
+    if answer is ...:
+        _not_attempted("a whole number")
+        return
+    value = _number(answer)
+    hints = {
+        173: ("173 frames belong to overlap 0.5.", "What is the hop when neighbours share three quarters?"),
+        115: ("that is a hop of 768.", "768 samples are shared; the hop is what is left of 1,024."),
+        344: ("the last one is missing.", "A frame is centred on sample 0, too: count both ends."),
+        341: ("that is without padding.", "Half a frame is added at both ends: frames are centred on 0, 256, 512 …"),
+    }
+    if value is None:
+        _wrong("that is no number.", "Count the frames: a whole number.")
+    elif value == 345:
+        _right("the hop is 256, and 1 + 88,200 // 256 = 345: twice as many columns as at overlap 0.5, less one.")
+    elif value in hints:
+        _wrong(*hints[value])
+    else:
+        _wrong(f"{value:g} is not it.", "First find the hop. Then count the multiples of it from 0 to 88,200.")
+
+
+_LOOKS = {
+    "air_conditioner": "a steady noise, strongest below, in which nothing changes",
+    "car_horn": "straight, steady lines one above the other",
+    "children_playing": "many short, bent lines at different heights: voices",
+    "dog_bark": "short bright columns with pauses between",
+    "drilling": "a whirr as high as the picture, which starts and stops and bends when it does",
+    "engine_idling": "quick, even thumps, strongest at the bottom",
+    "gun_shot": "a column that begins at once and fades slowly",
+    "jackhammer": "a quick, even row of blows, as strong above as below",
+    "siren": "a line that glides or jumps up and down",
+    "street_music": "lines in steps: notes",
+}
+
+
+def check_02_3(answer: Any, names: Sequence[str]) -> None:
+    """Check the guessed classes of ten clips, given the true ones."""
+    if answer is ...:
+        _not_attempted("a list of ten class names, for A to J")
+        return
+    guesses = list(answer) if isinstance(answer, (list, tuple)) else []
+    right = sum(a == b for a, b in zip(guesses, names, strict=False))
+    if len(guesses) != len(names) or not set(guesses) <= set(names):
+        _wrong(f"that is not a list of {len(names)} names of classes.", f"The names are {', '.join(sorted(names))}.")
+    elif right == len(names):
+        _right("all ten.")
+    else:
+        place = next(i for i, (a, b) in enumerate(zip(guesses, names, strict=True)) if a != b)
+        guess = guesses[place]
+        _wrong(
+            f"{right} of {len(names)} are right. {chr(ord('A') + place)} is not {guess}.",
+            f"{guess} looks like {_LOOKS.get(guess, 'another one: compare them')}.",
+        )
+
+
+def check_03_1(answer: Any) -> None:
+    """Check a function that converts mel to Hz on the HTK scale."""
+    if answer is ...:
+        _not_attempted("a function of mel that returns Hz")
+        return
+    mels = (0.0, 500.0, 1_000.0, 2_840.0)
+    values = _calls(answer, mels)
+    wanted = [700 * (10 ** (mel / 2595) - 1) for mel in mels]
+    if values is None:
+        _wrong("calling it with a number gives no number.", "Write `def answer(mel): return …`, or a lambda.")
+    elif np.allclose(values, wanted, rtol=1e-4, atol=1e-2):
+        _right("700 (10^(mel / 2595) − 1), and 0 mel are 0 Hz.")
+    elif np.allclose(values, [hertz + 700 for hertz in wanted], rtol=1e-4):
+        _wrong("0 mel give 700 Hz.", "log10(1 + f / 700): the 1 has to be taken away again.")
+    elif np.allclose(values, [700 * (np.exp(mel / 2595) - 1) for mel in mels], rtol=1e-4, atol=1e-2):
+        _wrong("the values grow too slowly.", "The opposite of log10 is 10 to the power of.")
+    else:
+        _wrong(
+            f"2,840 mel give {values[3]:,.0f} Hz, not 8,000.",
+            "Solve mel = 2595 log10(1 + f / 700) for f, one step after the other.",
+        )
+
+
+def check_03_2(answer: Any) -> None:
+    """Check the largest number of mel bands without an empty filter at `n_fft` 256."""
+    if answer is ...:
+        _not_attempted("a whole number")
+        return
+    value = _number(answer)
+    if value is None:
+        _wrong("that is no number.", "How many bands: a whole number.")
+    elif value == 75:
+        _right("75 bands; of 76, one holds no bin.")
+    elif value in (128, 129):
+        _wrong("there are 129 bins, but they do not lie evenly.", "Low filters are narrower than the bins are apart.")
+    elif value > 75:
+        _wrong(f"with {value:g} bands some filters are empty.", "Count the rows of the filterbank whose sum is 0.")
+    else:
+        _wrong(f"{value:g} bands work, but more would, too.", "Try all numbers in a loop; stop at the first empty row.")
+
+
 def _numbers(answer: Any) -> np.ndarray | None:
     try:
         return np.asarray(answer, dtype=np.float64)
     except (TypeError, ValueError):
+        return None
+
+
+def _number(answer: Any) -> float | None:
+    values = _numbers(answer)
+    return None if values is None or values.ndim else float(values)
+
+
+def _calls(function: Any, arguments: Sequence[float]) -> list[float] | None:
+    """Return what a student's function gives for some numbers, or None if it gives no numbers."""
+    try:
+        return [float(function(argument)) for argument in arguments]
+    except Exception:  # whatever a student's function may raise
         return None
 
 

@@ -265,3 +265,16 @@ print(own() - before)
     with tempfile.TemporaryDirectory() as place:
         grown = float(subprocess.check_output([sys.executable, "-c", code, place], text=True))
     assert grown < 50, f"{grown:.0f} MB more for {folder}"
+
+
+def test_examples_are_the_most_salient_and_longest_clips_of_the_last_fold_that_has_the_class(tones):
+    cache = ClipCache.open(open_folder(tones), progress=False)
+    cache.clips.loc[cache.clips["class"].eq("siren") & cache.clips["fold"].eq(3), "class"] = "dog_bark"
+    barks = cache.clips.index[cache.clips["class"].eq("dog_bark") & cache.clips["fold"].eq(3)]
+    cache.clips.loc[barks, "salience"] = 2
+    cache.clips.loc[barks[1:4], "salience"] = 1
+    cache.clips.loc[barks[2], "duration"] = 9.0
+    examples = cache.examples()
+    assert list(examples) == list(Taxonomy().classes)
+    assert examples["dog_bark"] == barks[2]
+    assert cache.clips.loc[list(examples.values()), "fold"].tolist() == [2 if n == "siren" else 3 for n in examples]

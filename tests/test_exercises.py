@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from course_utils import exercises
 from course_utils.taxonomy import Taxonomy
@@ -11,7 +12,25 @@ def vector(*names):
     return [int(name in names) for name in Taxonomy().classes]
 
 
-RIGHT = {"00_1": [vector("dog_bark", "siren"), np.array(vector("dog_bark", "siren"))], "00_2": [10, 10.0, np.int64(10)]}
+NAMES = [*Taxonomy().classes][::-1]
+TRUTH = {"01_2": "207193", "02_3": NAMES}  # what a check is given besides the answer
+
+
+def mel_to_hz(mel):
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+RIGHT = {
+    "00_1": [vector("dog_bark", "siren"), np.array(vector("dog_bark", "siren"))],
+    "00_2": [10, 10.0, np.int64(10)],
+    "01_1": [7050, 7050.0, torch.tensor(7050)],
+    "01_2": ["207193", 207193, "207 193"],
+    "02_1": [30, 30.0],
+    "02_2": [345],
+    "02_3": [NAMES, tuple(NAMES)],
+    "03_1": [mel_to_hz, lambda mel: torch.as_tensor(mel_to_hz(mel))],
+    "03_2": [75],
+}
 WRONG = {
     "00_1": [
         (vector("dog_bark"), "one label a clip cannot say"),
@@ -29,11 +48,62 @@ WRONG = {
         ("ten", "unordered pairs"),
         ([10, 10], "unordered pairs"),
     ],
+    "01_1": [
+        (15000, "Mirror it"),
+        (3975, "as far below"),
+        (11025, "mirrored to below"),
+        ("high", "One frequency"),
+        ([7050], "One frequency"),
+    ],
+    "01_2": [
+        ("391702", "Time runs"),
+        ("207190", "the row of the key"),
+        ("2071", "one digit a key"),
+        ("20719x", "one digit a key"),
+        (None, "one digit a key"),
+    ],
+    "02_1": [
+        (60, "factor before the logarithm is 10"),
+        (3, "ten decibel"),
+        (1000, "10 times"),
+        ("loud", "How many dB"),
+    ],
+    "02_2": [
+        (173, "share three quarters"),
+        (115, "what is left"),
+        (344, "count both ends"),
+        (341, "added at both ends"),
+        (88200, "First find the hop"),
+        ([1], "whole number"),
+    ],
+    "02_3": [
+        (NAMES[::-1], "0 of 10 are right. A is not air_conditioner"),
+        ([*NAMES[:8], NAMES[9], NAMES[8]], "a steady noise"),
+        (NAMES[:9], "The names are"),
+        (["wolf"] * 10, "The names are"),
+        (3, "The names are"),
+    ],
+    "03_1": [
+        (lambda mel: 700 * 10 ** (mel / 2595), "the 1 has to be taken away"),
+        (lambda mel: 700 * (np.exp(mel / 2595) - 1), "10 to the power of"),
+        (lambda mel: mel, "Solve mel"),
+        (lambda: 1, "def answer"),
+        (lambda mel: "high", "def answer"),
+        (lambda mel: float("nan"), "Solve mel"),
+        (1000, "def answer"),
+    ],
+    "03_2": [
+        (76, "whose sum is 0"),
+        (129, "narrower than the bins"),
+        (64, "more would, too"),
+        ("many", "whole number"),
+    ],
 }
 
 
 def said(capsys, name, answer):
-    getattr(exercises, f"check_{name}")(answer)
+    truth = [TRUTH[name]] if name in TRUTH else []
+    getattr(exercises, f"check_{name}")(answer, *truth)
     return capsys.readouterr().out
 
 
@@ -57,3 +127,12 @@ def test_solutions_are_right(capsys, name, answer):
 def test_wrong_answers_get_the_fitting_hint(capsys, name, answer, hint):
     text = said(capsys, name, answer)
     assert text.startswith("Not yet: ") and hint in text
+
+
+def test_the_classes_that_one_listens_for_are_described():
+    assert set(exercises._LOOKS) == set(Taxonomy().classes)
+
+
+def test_ten_clips_of_other_classes_are_checked_too(capsys):
+    exercises.check_02_3(["b", "a"], ["a", "b"])
+    assert "compare them" in capsys.readouterr().out

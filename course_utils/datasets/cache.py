@@ -87,6 +87,18 @@ class ClipCache:
     def __post_init__(self) -> None:
         self._samples = np.memmap(self.folder / "samples.int16", dtype="<i2", mode="r")
 
+    def examples(self) -> dict[str, int]:
+        """Choose one clip of each class to show: in the last fold that has the class, the most salient, then longest.
+
+        Returns:
+            Class name → row, in the order of the class IDs.
+        """
+        order = self.clips.sort_values(
+            ["classID", "fold", "salience", "duration"], ascending=[True, False, True, False]
+        )
+        first = order.drop_duplicates("class")
+        return dict(zip(first["class"], first.index.tolist(), strict=True))
+
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.lengths)
