@@ -1,6 +1,8 @@
 # make lab     set up, then open the course in JupyterLab     (LAB_ARGS="--no-browser --port 8890" is passed on)
 # make test    set up, then the whole suite: the package's tests, and every notebook against its stored outputs
-# make notebooks    re-execute every notebook in place      make lint    style      make clean    remove the set-up
+# make notebooks    re-execute every notebook in place      make figures    draw the static diagrams anew
+# make colab    write the project's address, from pyproject.toml, into the notebooks
+# make lint    style      make clean    remove the set-up
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -11,7 +13,7 @@ LAB_ARGS ?=
 # In a container one is often root, and JupyterLab then starts only when told so.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: install lab test notebooks lint clean
+.PHONY: install lab test notebooks figures colab lint clean
 
 install: $(INSTALLED)
 
@@ -33,6 +35,12 @@ test: install
 
 notebooks: install
 	$(BIN)/jupyter execute --inplace $(NOTEBOOKS)
+
+figures: install
+	$(BIN)/python -c "from course_utils import diagrams; diagrams.save_all('figures')"
+
+colab: install
+	$(BIN)/python notebooks/colab.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,5 +1,10 @@
-"""The form of every notebook: executed, in order, small, with exercises that come in threes."""
+"""The form of every notebook: executed, in order, small, with exercises that come in threes.
 
+Each rule is a function that takes a notebook and fails on a bad one. At the end every rule is shown a notebook that
+breaks it.
+"""
+
+import copy
 import json
 import re
 import statistics
@@ -8,121 +13,271 @@ from pathlib import Path
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-
-
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def notebook(request):
-    return request.param, nbformat.read(request.param, as_version=4)
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def code_cells(book):
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
+def text_cells(book):
+    return [cell for cell in book.cells if cell.cell_type == "markdown"]
+
+
 def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def outputs(cell):
-    """All text that a cell has put out."""
-    parts = []
-    for output in cell.outputs:
-        parts += [output.get("text", ""), *(str(v) for v in output.get("data", {}).values())]
-    return "\n".join(parts)
+def data(cell, kind):
+    """What a cell has put out in one format, each as text."""
+    return ["".join(o.data[kind]) for o in cell.outputs if kind in o.get("data", {})]
 
 
-def test_there_are_notebooks():
-    assert NOTEBOOKS
+def printed(cell):
+    return "".join("".join(o.text) for o in cell.outputs if o.output_type == "stream")
 
 
-def test_every_cell_was_executed_in_order_without_an_error(notebook):
-    _, book = notebook
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def is_ignored(cell):
+    return "nbval-ignore-output" in tags(cell)
+
+
+def was_executed_in_order_without_an_error(book):
     nbformat.validate(book)
     assert [cell.execution_count for cell in code_cells(book)] == list(range(1, len(code_cells(book)) + 1))
     for cell in code_cells(book):
         assert not [o for o in cell.outputs if o.output_type == "error"], cell.source
-        if "nbval-ignore-output" not in tags(cell):
-            assert not [o for o in cell.outputs if o.get("name") == "stderr"], cell.source
+        assert is_ignored(cell) or not [o for o in cell.outputs if o.get("name") == "stderr"], cell.source
 
 
-def test_sizes(notebook):
-    path, book = notebook
-    cells = code_cells(book)
-    lengths = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in cells]
-    assert path.stat().st_size < 2_000_000
-    assert len(cells) <= 25 and max(lengths) <= 25 and statistics.median(lengths) <= 5
+def is_small(book):
+    lengths = [len(lines(cell)) for cell in code_cells(book)]
+    assert len(nbformat.writes(book).encode()) < 2_000_000
+    assert len(lengths) <= 25 and max(lengths) <= 25 and statistics.median(lengths) <= 5
 
 
-def test_at_most_a_quarter_of_the_cells_is_not_compared(notebook):
-    _, book = notebook
-    ignored = [cell for cell in code_cells(book) if {"nbval-ignore-output", "nbval-skip"} & set(tags(cell))]
-    assert len(ignored) <= len(code_cells(book)) / 4
+def lines_fit_the_page(book):
+    for cell in code_cells(book):
+        assert max(map(len, cell.source.splitlines())) <= 100, cell.source
+
+
+def is_compared_in_at_least_three_quarters(book):
     assert not [cell for cell in code_cells(book) if "nbval-skip" in tags(cell)]
+    assert sum(map(is_ignored, code_cells(book))) <= len(code_cells(book)) / 4
 
 
-def test_compared_outputs_hold_nothing_that_varies(notebook):
-    _, book = notebook
+def compares_nothing_that_varies(book):
     for cell in code_cells(book):
-        if "nbval-ignore-output" in tags(cell):
-            continue
-        for output in cell.outputs:
-            text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        if not is_ignored(cell):
+            text = "\n".join([printed(cell), *data(cell, "text/plain")])
             assert not re.search(r"0x[0-9a-f]{6,}|/home/|/root/|/tmp/|[Ww]arning", text), text
-            assert "image/svg+xml" not in output.get("data", {})
+            assert not data(cell, "image/svg+xml")
 
 
-def test_players_are_small(notebook):
-    _, book = notebook
+def has_small_players(book):
     for cell in code_cells(book):
-        for output in cell.outputs:
-            text = "".join(output.get("data", {}).get("text/html", ""))
-            assert len(text) < 90_000
+        assert all(len(page) < 90_000 for page in data(cell, "text/html"))
 
 
-def test_exercises_come_as_blank_check_and_solution(notebook):
-    _, book = notebook
-    count = 0
+def has_exercises_as_blank_check_and_solution(book):
+    found = []
     for i, cell in enumerate(book.cells):
-        check = re.search(r"exercises\.(check_\w+)\(", cell.source) if cell.cell_type == "code" else None
+        check = re.search(r"exercises\.(check_(\d\d)_(\d))\(", cell.source) if cell.cell_type == "code" else None
         if not check or "solution" in tags(cell):
             continue
-        count += 1
-        solution = book.cells[i + 1]
-        assert "..." in cell.source and outputs(cell).startswith("Not attempted yet"), cell.source
-        assert "Exercise" in book.cells[i - 1].source
-        assert "solution" in tags(solution) and check[1] in solution.source and "Right: " in outputs(solution)
+        found.append(int(check[3]))
+        task, solution = book.cells[i - 1], book.cells[i + 1]
+        before = " ".join(c.source for c in book.cells[max(i - 3, 0) : i] if c.cell_type == "markdown")
+        assert f"### Exercise {int(check[2])}.{check[3]}" in before and task.cell_type == "markdown"
+        assert "answer = ..." in cell.source and printed(cell).startswith("Not attempted yet"), cell.source
+        assert "solution" in tags(solution) and check[1] in solution.source and "Right: " in printed(solution)
         assert solution.metadata["jupyter"]["source_hidden"] and solution.metadata["cellView"] == "form"
         assert solution.source.startswith("#@title Solution")
-    assert count >= 2
+    assert found == list(range(1, len(found) + 1)) and len(found) >= 2
 
 
-def test_sections_of_a_lesson(notebook):
-    _, book = notebook
-    text = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
-    wanted = ["Open in Colab", "After this lesson you can", "Before you start", "Time:", "**Predict.**", "## Quiz"]
-    for part in [*wanted, "## What we found", "**Next:**", "## References"]:
-        assert part in text, part
-    assert text.count("<details>") == text.count("</details>") == 5
+def has_the_sections_of_a_lesson(book):
+    text = "\n".join(cell.source for cell in text_cells(book))
     assert text.startswith("# ")
+    wanted = ["Open in Colab", "T4 GPU", "After this lesson you can", "Before you start", "Time:", "**Predict.**"]
+    for part in [*wanted, "## Quiz", "## What we found", "**Next:**", "## References"]:
+        assert part in text, part
+    aims = re.search(r"After this lesson you can\n\n((?:- .*\n)+)", text)[1]
+    assert 3 <= aims.count("\n") <= 5
+    assert text.count("<details>") == text.count("</details>") == 5
+    numbers = [int(n) for n in re.findall(r"^## (\d+)\. ", text, flags=re.M)]
+    assert numbers == list(range(1, len(numbers) + 1)) and numbers
 
 
-def test_static_pictures_have_alternative_text(notebook):
-    _, book = notebook
-    for cell in book.cells:
-        if cell.cell_type == "markdown":
-            assert not re.search(r"!\[\s*\]\(", cell.source)
-            assert all("alt=" in tag for tag in re.findall(r"<img[^>]*>", cell.source))
+def begins_with_the_setup(book):
+    setup = code_cells(book)[0]
+    assert setup.source.startswith("#@title Set-up") and setup.outputs == []
+    assert setup.metadata["jupyter"]["source_hidden"] and setup.metadata["cellView"] == "form"
 
 
-def test_about_as_much_text_as_code(notebook):
-    _, book = notebook
-    text = [cell for cell in book.cells if cell.cell_type == "markdown"]
-    assert 0.5 <= len(text) / len(code_cells(book)) <= 2
-    assert max(len(cell.source.split()) for cell in text[:-1]) < 350
+def says_what_to_see_in_every_picture(book):
+    for cell, following in zip(book.cells, book.cells[1:], strict=False):
+        if cell.cell_type == "code" and "solution" not in tags(cell):
+            has_picture = data(cell, "image/png") or any("<img " in page for page in data(cell, "text/html"))
+            assert not has_picture or "What to see:" in following.source, cell.source
 
 
-def test_the_kernel_is_python_3_and_nothing_of_a_machine_is_stored(notebook):
-    path, book = notebook
+def shows_a_picture_beside_every_slider(book):
+    """The cell before it, or one just above, draws the same with fixed values."""
+    for i, cell in enumerate(book.cells):
+        if cell.cell_type == "code" and "plots.explore(" in cell.source:
+            drawn = re.search(r"plots\.explore\((\w+)", cell.source)[1]
+            above = [c for c in book.cells[max(i - 3, 0) : i] if c.cell_type == "code"]
+            assert any(f"def {drawn}(" in c.source and data(c, "image/png") for c in above), cell.source
+
+
+def gives_pictures_alternative_text(book):
+    for cell in text_cells(book):
+        assert not re.search(r"!\[\s*\]\(", cell.source)
+        assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", cell.source))
+    for cell in code_cells(book):
+        for page in data(cell, "text/html"):
+            assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", page))
+
+
+def has_about_as_much_text_as_code(book):
+    assert 0.5 <= len(text_cells(book)) / len(code_cells(book)) <= 2
+    assert max(len(cell.source.split()) for cell in text_cells(book)[:-1]) < 350
+
+
+def stores_nothing_of_a_machine(book):
     assert book.metadata.kernelspec.name == "python3"
-    assert not re.search(r"/(?:root|home|tmp)/\w+", json.dumps(book)), path
+    assert not re.search(r"/(?:root|home|tmp)/\w+", json.dumps(book))
+
+
+RULES = (
+    was_executed_in_order_without_an_error,
+    is_small,
+    lines_fit_the_page,
+    is_compared_in_at_least_three_quarters,
+    compares_nothing_that_varies,
+    has_small_players,
+    has_exercises_as_blank_check_and_solution,
+    has_the_sections_of_a_lesson,
+    begins_with_the_setup,
+    says_what_to_see_in_every_picture,
+    shows_a_picture_beside_every_slider,
+    gives_pictures_alternative_text,
+    has_about_as_much_text_as_code,
+    stores_nothing_of_a_machine,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form(path, rule):
+    rule(nbformat.read(path, as_version=4))
+
+
+def test_lessons_are_numbered_without_a_gap_and_listed_in_the_readme():
+    assert NOTEBOOKS and [int(path.name[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"(notebooks/{path.name})" in readme for path in NOTEBOOKS)
+
+
+# --- Every rule can fail --------------------------------------------------------------------------------------------
+
+
+def cell_with(book, part):
+    return next(cell for cell in book.cells if part in cell.source)
+
+
+def drop(book, part):
+    """Take a text out of every cell that has it."""
+    for cell in book.cells:
+        cell.source = cell.source.replace(part, "")
+
+
+def say(cell, text, name="stdout"):
+    cell.outputs.append(nbformat.v4.new_output("stream", name=name, text=text))
+
+
+def show(cell, kind, value):
+    cell.outputs.append(nbformat.v4.new_output("display_data", data={kind: value}))
+
+
+def blank(book):
+    return cell_with(book, "answer = ...")
+
+
+def solution(book):
+    return next(cell for cell in book.cells if "solution" in tags(cell))
+
+
+def repeat(book, times):
+    """Repeat the last code cell, with ever higher counts."""
+    last = code_cells(book)[-1]
+    for i in range(times):
+        other = copy.deepcopy(last)
+        other.id, other.execution_count = f"again-{i}", last.execution_count + 1 + i
+        book.cells.append(other)
+
+
+BROKEN = [
+    (was_executed_in_order_without_an_error, lambda b: code_cells(b)[3].update(execution_count=None)),
+    (was_executed_in_order_without_an_error, lambda b: code_cells(b)[3].update(execution_count=99)),
+    (was_executed_in_order_without_an_error, lambda b: say(code_cells(b)[3], "careful", "stderr")),
+    (
+        was_executed_in_order_without_an_error,
+        lambda b: code_cells(b)[3].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])),
+    ),
+    (is_small, lambda b: repeat(b, 26)),
+    (is_small, lambda b: code_cells(b)[3].update(source="1\n" * 26)),
+    (is_small, lambda b: [cell.update(source="1\n" * 6) for cell in code_cells(b)]),
+    (is_small, lambda b: say(code_cells(b)[3], "x" * 2_000_000)),
+    (lines_fit_the_page, lambda b: code_cells(b)[3].update(source="#" * 101)),
+    (is_compared_in_at_least_three_quarters, lambda b: code_cells(b)[3].metadata.update(tags=["nbval-skip"])),
+    (
+        is_compared_in_at_least_three_quarters,
+        lambda b: [c.metadata.update(tags=["nbval-ignore-output"]) for c in code_cells(b)[:8]],
+    ),
+    (compares_nothing_that_varies, lambda b: say(code_cells(b)[3], "<object at 0x7f1234567890>")),
+    (compares_nothing_that_varies, lambda b: say(code_cells(b)[3], "UserWarning")),
+    (compares_nothing_that_varies, lambda b: show(code_cells(b)[3], "image/svg+xml", "<svg/>")),
+    (has_small_players, lambda b: show(code_cells(b)[3], "text/html", "x" * 90_000)),
+    (has_exercises_as_blank_check_and_solution, lambda b: b.cells.remove(solution(b))),
+    (has_exercises_as_blank_check_and_solution, lambda b: solution(b).metadata["jupyter"].update(source_hidden=False)),
+    (has_exercises_as_blank_check_and_solution, lambda b: solution(b).update(outputs=[])),
+    (has_exercises_as_blank_check_and_solution, lambda b: blank(b).update(source=blank(b).source.replace("...", "1"))),
+    (has_exercises_as_blank_check_and_solution, lambda b: drop(b, "### Exercise")),
+    (has_exercises_as_blank_check_and_solution, lambda b: drop(b, "_1(")),
+    (has_the_sections_of_a_lesson, lambda b: drop(b, "**Predict.**")),
+    (has_the_sections_of_a_lesson, lambda b: drop(b, "</details>")),
+    (has_the_sections_of_a_lesson, lambda b: drop(b, "## 2. ")),
+    (has_the_sections_of_a_lesson, lambda b: drop(b, "\n- ")),
+    (begins_with_the_setup, lambda b: b.cells.remove(code_cells(b)[0])),
+    (says_what_to_see_in_every_picture, lambda b: drop(b, "What to see:")),
+    (says_what_to_see_in_every_picture, lambda b: show(code_cells(b)[0], "image/png", "")),
+    (
+        shows_a_picture_beside_every_slider,
+        lambda b: b.cells.append(nbformat.v4.new_code_cell("plots.explore(nothing)")),
+    ),
+    (gives_pictures_alternative_text, lambda b: b.cells[0].update(source="![](x.png)")),
+    (gives_pictures_alternative_text, lambda b: b.cells[0].update(source='<img src="x.png">')),
+    (gives_pictures_alternative_text, lambda b: show(code_cells(b)[3], "text/html", '<img alt="" src="x.png">')),
+    (has_about_as_much_text_as_code, lambda b: repeat(b, 60)),
+    (has_about_as_much_text_as_code, lambda b: b.cells[0].update(source="word " * 350)),
+    (stores_nothing_of_a_machine, lambda b: say(code_cells(b)[3], "/root/" + "somewhere")),
+]
+
+
+@pytest.mark.parametrize(("rule", "spoil"), BROKEN, ids=[f"{rule.__name__}-{i}" for i, (rule, _) in enumerate(BROKEN)])
+def test_every_rule_can_fail(rule, spoil):
+    book = nbformat.read(NOTEBOOKS[0], as_version=4)
+    rule(book)
+    spoil(book)
+    with pytest.raises((AssertionError, nbformat.ValidationError, TypeError)):
+        rule(book)
+
+
+def test_every_rule_is_shown_a_notebook_that_breaks_it():
+    assert {rule for rule, _ in BROKEN} == set(RULES)
