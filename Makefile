@@ -1,6 +1,6 @@
 # make lab     set up, then open the course in JupyterLab     (LAB_ARGS="--no-browser --port 8890" is passed on)
 # make test    set up, then the whole suite: the package's tests, and every notebook against its stored outputs
-# make notebooks    re-execute every notebook in place      make figures    draw the static diagrams anew
+# make notebooks    re-execute every notebook in place, or NOTEBOOKS=notebooks/01_stft.ipynb      make figures    draw the static diagrams anew
 # make colab    write the project's address, from pyproject.toml, into the notebooks
 # make lint    style      make clean    remove the set-up
 
@@ -34,7 +34,8 @@ test: install
 	$(BIN)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
 
 notebooks: install
-	$(BIN)/jupyter execute --inplace $(NOTEBOOKS)
+	COURSE_SIZE=lesson COURSE_DATA=mini $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
 figures: install
 	$(BIN)/python -c "from course_utils import diagrams; diagrams.save_all('figures')"

@@ -42,10 +42,18 @@ def framing() -> Figure:
     for i in range(4):
         colour, height = (BLUE if i == 1 else INK), -1.35 - 0.42 * i
         ax.annotate("", (i * hop, height), (i * hop + n_fft, height), arrowprops={"arrowstyle": "<->", "color": colour})
-        ax.text(i * hop + n_fft / 2, height + 0.06, f"frame {i}", ha="center", va="bottom", color=colour, fontsize=9)
+        ax.text(
+            i * hop + n_fft / 2,
+            height + 0.06,
+            f"frame {i}: 1,024 samples" if i == 1 else f"frame {i}",
+            ha="center",
+            va="bottom",
+            color=colour,
+            fontsize=9,
+        )
     ax.axvspan(hop, hop + n_fft, color=BLUE, alpha=0.1)
     ax.annotate("", (0, 1.25), (hop, 1.25), arrowprops={"arrowstyle": "<->", "color": ORANGE})
-    ax.text(hop / 2, 1.32, "hop", ha="center", color=ORANGE)
+    ax.text(hop / 2, 1.32, "hop: 512", ha="center", color=ORANGE)
     ax.set(xlim=(-20, 2_820), ylim=(-2.75, 1.75), title="1. Cut the waveform into frames that overlap")
     ax.axis("off")
 
@@ -59,6 +67,7 @@ def framing() -> Figure:
         ax.set(xticks=[], yticks=[], xlabel=name, facecolor=CARD)
         ax.spines[["top", "right"]].set_visible(False)
         if name != "spectrum":
+            ax.axhline(0, color=GREY, linewidth=0.6)
             ax.set_ylim(-1.05, 1.15)
         ax.text(1.07, 0.5, sign, transform=ax.transAxes, ha="center", va="center", fontsize=15)
     below.suptitle("2. Fade each frame with a window, and transform it: one column of the STFT")
@@ -169,8 +178,8 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "waveform_to_mel": (
         waveform_to_mel,
         "Six panels. Above: a waveform of 44,100 numbers; the power of its STFT, almost black; the same in decibels, "
-        "with a wavy line, a straight line and upright clicks. Below: the filterbank, a matrix of 64 rows with a band "
-        "that bends upward; the product of filterbank and power; the same in decibels, the log-mel of 64 rows, in which the "
+        "with a wavy line, a straight line and upright clicks. Below: the filterbank, a matrix of 64 rows, in which a "
+        "dark band climbs steeply at first and flattens to the right, growing paler; the product of filterbank and power; the same in decibels, the log-mel of 64 rows, in which the "
         "wavy line fills more of the height.",
     ),
     "mel_filters": (
@@ -187,11 +196,16 @@ def show(name: str) -> None:
 
     Args:
         name: One of `DIAGRAMS`.
+
+    Raises:
+        ValueError: If there is no such diagram.
     """
     from IPython.display import HTML, display
 
+    if name not in DIAGRAMS:
+        raise ValueError(f"there is no diagram {name!r}, only {', '.join(DIAGRAMS)}")
     draw, text = DIAGRAMS[name]
-    data = base64.b64encode(_png(draw())).decode()
+    data = base64.b64encode(_png(draw)).decode()
     style = "max-width: 100%; border-radius: 6px"
     display(HTML(f'<img alt="{html.escape(text)}" style="{style}" src="data:image/png;base64,{data}">'))
 
@@ -200,7 +214,7 @@ def save_all(folder: Path | str) -> None:
     """Write every diagram as a PNG file into a folder, replacing what is there."""
     for name, (draw, _) in DIAGRAMS.items():
         with write_beside(Path(folder) / f"{name}.png") as partial:
-            partial.write_bytes(_png(draw()))
+            partial.write_bytes(_png(draw))
 
 
 def _card(width: float, height: float) -> Figure:
@@ -216,13 +230,17 @@ def _picture(ax: Axes, values: ArrayLike, title: str) -> None:
     ax.set_title(title, fontsize=10)
 
 
-def _png(figure: Figure) -> bytes:
-    """Draw a figure as a PNG of 128 colours, which makes it a third as large."""
+def _png(draw: Callable[[], Figure]) -> bytes:
+    """Draw a figure as a PNG of 128 colours, which makes it a third as large, whatever style the user has set."""
+    import matplotlib as mpl
     import matplotlib.pyplot as plt
     from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, facecolor=CARD)
-    plt.close(figure)
+    style = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with mpl.rc_context(style):
+        figure = draw()
+        figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, facecolor=CARD)
+        plt.close(figure)
     Image.open(drawn).convert("RGB").quantize(128).save(small, format="PNG", optimize=True)
     return small.getvalue()

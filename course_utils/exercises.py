@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from course_utils.taxonomy import Taxonomy
 
@@ -117,36 +118,36 @@ def check_02_1(answer: Any) -> None:
 
 
 def check_02_2(answer: Any) -> None:
-    """Check the number of frames of 4 s at overlap 3/4."""
+    """Check the number of frames of 3 s, `n_fft` 2,048, at overlap 3/4."""
     if answer is ...:
         _not_attempted("a whole number")
         return
     value = _number(answer)
     hints = {
-        173: ("173 frames belong to overlap 0.5.", "What is the hop when neighbours share three quarters?"),
-        115: ("that is a hop of 768.", "768 samples are shared; the hop is what is left of 1,024."),
-        344: ("the last one is missing.", "A frame is centred on sample 0, too: count both ends."),
-        341: ("that is without padding.", "Half a frame is added at both ends: frames are centred on 0, 256, 512 …"),
+        65: ("65 frames belong to overlap 0.5.", "What is the hop when neighbours share three quarters?"),
+        44: ("that is a hop of 1,536.", "1,536 samples are shared; the hop is what is left of 2,048."),
+        129: ("the last one is missing.", "A frame is centred on sample 0, too: count both ends."),
+        126: ("that is without padding.", "Half a frame is added at both ends: frames are centred on 0, 512, 1,024 …"),
     }
     if value is None:
         _wrong("that is no number.", "Count the frames: a whole number.")
-    elif value == 345:
-        _right("the hop is 256, and 1 + 88,200 // 256 = 345: twice as many columns as at overlap 0.5, less one.")
+    elif value == 130:
+        _right("the hop is 512, and 1 + 66,150 // 512 = 130.")
     elif value in hints:
         _wrong(*hints[value])
     else:
-        _wrong(f"{value:g} is not it.", "First find the hop. Then count the multiples of it from 0 to 88,200.")
+        _wrong(f"{value:g} is not it.", "First find the hop. Then count its multiples from 0 to 66,150.")
 
 
 _LOOKS = {
-    "air_conditioner": "a steady noise, strongest below, in which nothing changes",
+    "air_conditioner": "a steady noise, strongest below, perhaps with a thin line or two; nothing changes",
     "car_horn": "straight, steady lines one above the other",
-    "children_playing": "many short, bent lines at different heights: voices",
+    "children_playing": "short lines in patches, at irregular times and heights: voices",
     "dog_bark": "short bright columns with pauses between",
     "drilling": "a whirr as high as the picture, which starts and stops and bends when it does",
-    "engine_idling": "quick, even thumps, strongest at the bottom",
+    "engine_idling": "quick, even thumps, strong at the bottom and weak at the top",
     "gun_shot": "a column that begins at once and fades slowly",
-    "jackhammer": "a quick, even row of blows, as strong above as below",
+    "jackhammer": "a quick, even row of blows that reach the top",
     "siren": "a line that glides or jumps up and down",
     "street_music": "lines in steps: notes",
 }
@@ -157,7 +158,7 @@ def check_02_3(answer: Any, names: Sequence[str]) -> None:
     if answer is ...:
         _not_attempted("a list of ten class names, for A to J")
         return
-    guesses = list(answer) if isinstance(answer, (list, tuple)) else []
+    guesses = [str(guess) for guess in answer] if np.iterable(answer) else []
     right = sum(a == b for a, b in zip(guesses, names, strict=False))
     if len(guesses) != len(names) or not set(guesses) <= set(names):
         _wrong(f"that is not a list of {len(names)} names of classes.", f"The names are {', '.join(sorted(names))}.")
@@ -207,6 +208,8 @@ def check_03_2(answer: Any) -> None:
         _right("75 bands; of 76, one holds no bin.")
     elif value in (128, 129):
         _wrong("there are 129 bins, but they do not lie evenly.", "Low filters are narrower than the bins are apart.")
+    elif value < 1 or value % 1:
+        _wrong(f"{value:g} is no number of bands.", "How many bands: a whole number.")
     elif value > 75:
         _wrong(f"with {value:g} bands some filters are empty.", "Count the rows of the filterbank whose sum is 0.")
     else:
@@ -215,9 +218,10 @@ def check_03_2(answer: Any) -> None:
 
 def _numbers(answer: Any) -> np.ndarray | None:
     try:
-        return np.asarray(answer, dtype=np.float64)
-    except (TypeError, ValueError):
+        values = np.asarray(answer.detach().cpu() if hasattr(answer, "detach") else answer, dtype=np.float64)
+    except Exception:  # whatever a student's object may raise
         return None
+    return values if np.isfinite(values).all() else None
 
 
 def _number(answer: Any) -> float | None:
@@ -226,11 +230,13 @@ def _number(answer: Any) -> float | None:
 
 
 def _calls(function: Any, arguments: Sequence[float]) -> list[float] | None:
-    """Return what a student's function gives for some numbers, or None if it gives no numbers."""
-    try:
-        return [float(function(argument)) for argument in arguments]
-    except Exception:  # whatever a student's function may raise
-        return None
+    """Return what a student's function gives for numbers or for tensors, or None if it gives no numbers."""
+    for argument_type in (float, lambda value: torch.tensor(value, dtype=torch.float64)):
+        try:
+            return [float(function(argument_type(argument))) for argument in arguments]
+        except Exception:  # whatever a student's function may raise
+            continue
+    return None
 
 
 def _not_attempted(wanted: str) -> None:

@@ -88,35 +88,42 @@ def istft(spectrum: Tensor, hop_length: int = 512, window: Tensor | None = None,
     """Turn a centred STFT back into a waveform, by windowed overlap-add.
 
     If `spectrum` is no STFT of any waveform, because somebody changed it, the result is the waveform whose STFT is
-    nearest to it (D. W. Griffin, J. S. Lim, IEEE Transactions on Acoustics, Speech and Signal Processing 32, 1984).
+    nearest to it, over all `n_fft` bins of all frames (D. W. Griffin, J. S. Lim, IEEE Transactions on Acoustics,
+    Speech and Signal Processing 32, 1984).
 
     Args:
-        spectrum: Complex, `[..., 1 + n_fft // 2, frames]`, with an even `n_fft`.
+        spectrum: Complex, `[..., 1 + n_fft // 2, frames]`.
         hop_length: Samples from one frame to the next, as in `stft`.
-        window: `[n_fft]`, as in `stft`; without it a periodic Hann window.
-        length: Samples wanted; None means `(frames - 1) * hop_length`, which is all that is sure to be covered.
+        window: `[n_fft]`, as in `stft`; without it a periodic Hann window of an even `n_fft`.
+        length: Samples wanted; None means from the middle of the first frame to that of the last.
 
     Returns:
         Samples, `[..., length]`.
 
     Raises:
-        ValueError: If there are samples that no window reaches.
+        ValueError: If the window does not fit, or there are samples that no window reaches.
 
     Lesson: 01_stft
     """
-    n_fft, count = 2 * (spectrum.shape[-2] - 1), spectrum.shape[-1]
+    n_fft, count = 2 * (spectrum.shape[-2] - 1) if window is None else len(window), spectrum.shape[-1]
     if window is None:
         window = torch.hann_window(n_fft, device=spectrum.device, dtype=spectrum.real.dtype)
+    if 1 + n_fft // 2 != spectrum.shape[-2]:
+        raise ValueError(f"a window of {n_fft} samples belongs to {1 + n_fft // 2} bins, not to {spectrum.shape[-2]}")
+    if hop_length < 1 or (length is not None and length < 0):
+        raise ValueError(f"hop_length must be at least 1 and length at least 0, not {hop_length} and {length}")
     length = (count - 1) * hop_length if length is None else length
     frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=n_fft) * window
-    total = _overlap_add(frames.reshape(-1, count, n_fft), hop_length)[:, n_fft // 2 :][:, :length]
-    weight = _overlap_add(window.square().expand(1, count, n_fft), hop_length)[:, n_fft // 2 :][:, :length]
-    missing = length - weight.shape[-1] + int((weight < 1e-8).sum())
-    if missing:
+    total = _overlap_add(frames.reshape(-1, count, n_fft), hop_length)[:, n_fft // 2 :]
+    weight = _overlap_add(window.square().expand(1, count, n_fft), hop_length)[:, n_fft // 2 :]
+    gaps = (weight[0] <= 1e-6 * weight.max()).nonzero()
+    covered = int(gaps[0]) if len(gaps) else weight.shape[-1]
+    if length > covered:
         raise ValueError(
-            f"{missing} of {length} samples lie under no window: use a hop_length below {hop_length}, or a smaller length"
+            f"the windows cover {covered:,} samples without a gap, not {length:,}: "
+            "ask for a smaller length, or take the STFT with a smaller hop_length"
         )
-    return (total / weight).reshape(*spectrum.shape[:-2], length)
+    return (total[:, :length] / weight[:, :length]).reshape(*spectrum.shape[:-2], length)
 
 
 def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:

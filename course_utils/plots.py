@@ -6,6 +6,7 @@ that is even to the eye and safe for the colour-blind.
 
 from __future__ import annotations
 
+import html
 import inspect
 import io
 import itertools
@@ -37,7 +38,7 @@ def waveform(samples: ArrayLike, ax: Axes | None = None, title: str = "", sample
         sample_rate: In Hz.
     """
     ax = ax or _new_axes(height=1.8)
-    values = np.asarray(samples)
+    values = _array(samples)
     ax.plot(np.arange(len(values)) / sample_rate, values, color=BLUE, linewidth=0.5)
     ax.set(xlabel="time in s", ylabel="amplitude", title=title, xlim=(0, len(values) / sample_rate), ylim=(-1.05, 1.05))
     return ax
@@ -51,10 +52,10 @@ def spectrum(
     max_frequency: float | None = None,
     sample_rate: int = SAMPLE_RATE,
 ) -> Axes:
-    """Draw one or more spectra `[bins]`, from 0 Hz to half the sampling rate, over frequency.
+    """Draw one or more spectra `[1 + n_fft // 2]` of an even `n_fft`, from 0 Hz to half the sampling rate.
 
     Args:
-        curves: Name → values. Curves may differ in their number of bins.
+        curves: Name → values; they may differ in their number of bins.
         ax: Where to draw; a new figure if not given.
         title: Above the picture.
         ylabel: What the values are, with their unit.
@@ -64,10 +65,11 @@ def spectrum(
     ax = ax or _new_axes(height=2.6)
     looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
     for (name, curve), (colour, style) in zip(curves.items(), looks, strict=False):
-        values = np.asarray(curve)
+        values = _array(curve)
         hertz = np.linspace(0, sample_rate / 2, len(values))
         ax.plot(hertz, values, color=colour, linestyle=style, linewidth=1.2, label=name)
-    ax.set(xlabel="frequency in Hz", ylabel=ylabel, title=title, xlim=(0, max_frequency or sample_rate / 2))
+    ax.set(xlabel="frequency in Hz", ylabel=ylabel, xlim=(0, max_frequency or sample_rate / 2))
+    ax.set_title(title, loc="left")  # the legend is at the right
     if len(curves) > 1:
         ax.legend(frameon=False, ncols=len(curves), loc="lower right", bbox_to_anchor=(1, 1))
     return ax
@@ -94,7 +96,7 @@ def spectrogram(
         sample_rate: In Hz.
     """
     ax = ax or _new_axes(height=2.6)
-    values = np.asarray(decibels)
+    values = _array(decibels, 2)
     half_bin = sample_rate / (len(values) - 1) / 4
     _cells(ax, values, hop_length / sample_rate, (-half_bin, sample_rate / 2 + half_bin), dynamic_range)
     ax.set(ylabel="frequency in Hz", title=title, ylim=(0, max_frequency or sample_rate / 2))
@@ -122,11 +124,11 @@ def log_mel(
     from course_utils.features import hz_to_mel
 
     ax = ax or _new_axes(height=2.6)
-    values = np.asarray(decibels)
+    values = _array(decibels, 2)
     bands = len(values)
     _cells(ax, values, hop_length / sample_rate, (-0.5, bands - 0.5), DYNAMIC_RANGE)
     low, high = float(hz_to_mel(fmin)), float(hz_to_mel(sample_rate / 2))
-    hertz = [h for h in (250, 500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
+    hertz = [h for h in (500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
     places = [(float(hz_to_mel(float(h))) - low) / (high - low) * (bands + 1) - 1 for h in hertz]
     ax.set(ylabel="frequency in Hz", title=title, yticks=places, yticklabels=[f"{h:,}" for h in hertz])
     return ax
@@ -142,7 +144,7 @@ def filterbank(weights: ArrayLike, ax: Axes | None = None, title: str = "", samp
         sample_rate: In Hz.
     """
     ax = ax or _new_axes(height=2.6)
-    values = np.asarray(weights)
+    values = _array(weights, 2)
     hertz = np.linspace(0, sample_rate / 2, values.shape[1])
     for i, row in enumerate(values):
         held = np.flatnonzero(row)
@@ -163,7 +165,7 @@ def window_sum(window: ArrayLike, hop_length: int, ax: Axes | None = None, title
         title: Above the picture.
     """
     ax = ax or _new_axes(height=2.0)
-    values = np.asarray(window)
+    values = _array(window)
     starts = range(0, 4 * len(values), hop_length)
     total = np.zeros(starts[-1] + len(values))
     for start in starts:
@@ -236,22 +238,41 @@ def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
     parameters, sliders = inspect.signature(draw).parameters, {}
     for name, values in choices.items():
         if name not in parameters or parameters[name].default not in values:
-            raise ValueError(f"give {draw.__name__} a parameter {name} with one of these as default: {list(values)}")
+            raise ValueError(f"the function needs a parameter {name} with one of these as default: {list(values)}")
         sliders[name] = ipywidgets.SelectionSlider(
-            options=list(values), value=parameters[name].default, description=name, continuous_update=False
+            options=[(str(value), value) for value in values],
+            value=parameters[name].default,
+            description=name,
+            continuous_update=False,
         )
     picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+    message = ipywidgets.HTML()
 
     def redraw(_change: Any = None) -> None:
-        figure, file = draw(**{name: slider.value for name, slider in sliders.items()}).figure, io.BytesIO()
-        figure.savefig(file, format="png")
-        plt.close(figure)
-        picture.value = file.getvalue()
+        try:
+            file = io.BytesIO()
+            draw(**{name: slider.value for name, slider in sliders.items()}).figure.savefig(file, format="png")
+            picture.value, message.value = file.getvalue(), ""
+        except Exception as error:  # else a slider would just do nothing
+            message.value = html.escape(f"{type(error).__name__}: {error}")
+        finally:
+            plt.close()
 
     for slider in sliders.values():
         slider.observe(redraw, "value")
     redraw()
-    display(ipywidgets.VBox([*sliders.values(), picture]))
+    box = ipywidgets.VBox([*sliders.values(), message, picture])
+    view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
+    bundle = {"text/plain": "Run this cell to see its sliders.", "application/vnd.jupyter.widget-view+json": view}
+    display(bundle, raw=True)
+
+
+def _array(values: ArrayLike, dimensions: int = 1) -> np.ndarray:
+    """Return an array or a tensor, wherever it is, as an array; refuse another number of dimensions."""
+    array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if array.ndim != dimensions or 0 in array.shape:
+        raise ValueError(f"need {dimensions} dimension{'s' * (dimensions > 1)}, none of them empty; got {array.shape}")
+    return array
 
 
 def _new_axes(height: float, width: float = 9.0) -> Axes:
@@ -267,6 +288,8 @@ def _cells(
     import matplotlib as mpl
 
     loudest, frames = float(values.max()), values.shape[1]
+    if values.min() == loudest:  # silence is dark, although it is its own loudest cell
+        loudest += dynamic_range
     image = ax.imshow(
         values,
         origin="lower",
@@ -275,7 +298,8 @@ def _cells(
         vmin=loudest - dynamic_range,
         vmax=loudest,
         extent=(-seconds_per_frame / 2, (frames - 0.5) * seconds_per_frame, *edges),
-        interpolation="nearest",
+        interpolation="antialiased",  # where cells are smaller than pixels, no thin line gets lost
+        interpolation_stage="data",
     )
-    ax.set(xlabel="time in s", xlim=(0, (frames - 1) * seconds_per_frame))
+    ax.set(xlabel="time in s", xlim=(0, max(frames - 1, 0.5) * seconds_per_frame))
     ax.figure.colorbar(image, ax=ax, label="power in dB", pad=0.02)

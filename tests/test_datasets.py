@@ -278,3 +278,4 @@ def test_examples_are_the_most_salient_and_longest_clips_of_the_last_fold_that_h
     assert list(examples) == list(Taxonomy().classes)
     assert examples["dog_bark"] == barks[2]
     assert cache.clips.loc[list(examples.values()), "fold"].tolist() == [2 if n == "siren" else 3 for n in examples]
+    assert cache.clips.loc[list(cache.examples(fold=1).values()), "fold"].eq(1).all()

@@ -1,6 +1,7 @@
 """Each check: blank is not attempted, the solution is right, typical wrong answers get the fitting hint."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -25,10 +26,14 @@ RIGHT = {
     "00_2": [10, 10.0, np.int64(10)],
     "01_1": [7050, 7050.0, torch.tensor(7050)],
     "01_2": ["207193", 207193, "207 193"],
-    "02_1": [30, 30.0],
-    "02_2": [345],
-    "02_3": [NAMES, tuple(NAMES)],
-    "03_1": [mel_to_hz, lambda mel: torch.as_tensor(mel_to_hz(mel))],
+    "02_1": [30, 30.0, torch.tensor(30.0, requires_grad=True)],
+    "02_2": [130],
+    "02_3": [NAMES, tuple(NAMES), np.array(NAMES), pd.Series(NAMES)],
+    "03_1": [
+        mel_to_hz,
+        lambda mel: torch.as_tensor(mel_to_hz(mel)),
+        lambda mel: 700 * (torch.exp(mel / 2595 * np.log(10)) - 1),
+    ],
     "03_2": [75],
 }
 WRONG = {
@@ -54,6 +59,9 @@ WRONG = {
         (11025, "mirrored to below"),
         ("high", "One frequency"),
         ([7050], "One frequency"),
+        (None, "One frequency"),
+        (float("nan"), "One frequency"),
+        (10**400, "One frequency"),
     ],
     "01_2": [
         ("391702", "Time runs"),
@@ -69,11 +77,11 @@ WRONG = {
         ("loud", "How many dB"),
     ],
     "02_2": [
-        (173, "share three quarters"),
-        (115, "what is left"),
-        (344, "count both ends"),
-        (341, "added at both ends"),
-        (88200, "First find the hop"),
+        (65, "share three quarters"),
+        (44, "what is left"),
+        (129, "count both ends"),
+        (126, "added at both ends"),
+        (66150, "First find the hop"),
         ([1], "whole number"),
     ],
     "02_3": [
@@ -81,6 +89,7 @@ WRONG = {
         ([*NAMES[:8], NAMES[9], NAMES[8]], "a steady noise"),
         (NAMES[:9], "The names are"),
         (["wolf"] * 10, "The names are"),
+        ([["siren"]] * 10, "The names are"),
         (3, "The names are"),
     ],
     "03_1": [
@@ -96,6 +105,9 @@ WRONG = {
         (76, "whose sum is 0"),
         (129, "narrower than the bins"),
         (64, "more would, too"),
+        (74.5, "whole number"),
+        (-5, "whole number"),
+        (None, "whole number"),
         ("many", "whole number"),
     ],
 }

@@ -51,29 +51,54 @@ def test_istft_equals_torch_and_gives_real_clips_back(clips, n_fft, hop_length):
         assert len(features.istft(spectrum, hop_length)) == (spectrum.shape[-1] - 1) * hop_length
 
 
+@pytest.mark.parametrize(("n_fft", "hop_length"), [*SHAPES, (513, 128)])
+@pytest.mark.parametrize("make_window", [torch.hann_window, torch.hamming_window])
+def test_istft_equals_torch_and_gives_noise_back(n_fft, hop_length, make_window):
+    noise = torch.randn(2, 3, 7001, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    window = make_window(n_fft)
+    spectrum = features.stft(noise, n_fft, hop_length, window=window)
+    ours = features.istft(spectrum, hop_length, window=window, length=7001)
+    close(ours.detach(), noise.detach(), 1e-4)
+    ours.sum().backward()
+    assert torch.isfinite(noise.grad).all()
+    one = spectrum[1, 2].detach()
+    close(ours[1, 2].detach(), torch.istft(one, n_fft, hop_length, window=window, length=7001), 1e-4)
+
+
 def test_istft_of_a_changed_stft_is_the_nearest_waveform():
-    """The least-squares solution: no other waveform has an STFT that is nearer."""
-    changed = features.stft(torch.randn(2, 4096, dtype=torch.float64), 256, 64)
-    changed = torch.polar(changed.abs(), torch.rand_like(changed.real))
+    """The least-squares solution: no other waveform has an STFT that is nearer, over all bins of all frames."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 4096, dtype=torch.float64, generator=generator)
+    magnitude = features.stft(noise, 256, 64).abs()
+    changed = torch.polar(magnitude, torch.rand(magnitude.shape, dtype=torch.float64, generator=generator))
     ours = features.istft(changed, 64)
     close(ours[1], torch.istft(changed[1], 256, 64, window=torch.hann_window(256, dtype=torch.float64)))
 
-    def distance(waveform):  # without padding, whose mirrored samples count twice
+    def distance(waveform):  # over the frames that need no padding; all bins but the first and last stand for two
         inner = features.stft(waveform, 256, 64, center=False) - changed[..., 2 : 2 + (4096 - 256) // 64 + 1]
-        return inner.abs().square().sum()
+        squares = inner.abs().square()
+        return 2 * squares.sum() - squares[:, 0].sum() - squares[:, -1].sum()
 
     middle = torch.zeros_like(ours)
     middle[:, 1000:3000] = 1.0
-    for _ in range(5):
-        assert distance(ours) < distance(ours + 1e-3 * middle * torch.randn_like(ours))
+    for _ in range(20):
+        step = 1e-3 * middle * torch.randn(ours.shape, dtype=torch.float64, generator=generator)
+        assert distance(ours) < distance(ours + step)
 
 
-def test_istft_refuses_gaps_and_lengths_that_no_window_reaches():
-    spectrum = features.stft(torch.randn(4096), 256, 256)
-    with pytest.raises(ValueError, match="under no window"):
-        features.istft(spectrum, 256)
-    with pytest.raises(ValueError, match="smaller length"):
-        features.istft(features.stft(torch.randn(4096), 256, 64), 64, length=5000)
+def test_istft_refuses_what_it_cannot_invert():
+    noise = torch.randn(4096)
+    with pytest.raises(ValueError, match="smaller hop_length"):
+        features.istft(features.stft(noise, 256, 256), 256)
+    spectrum = features.stft(noise, 256, 64)
+    assert len(features.istft(spectrum, 64, length=4222)) == 4222  # almost to the end of the last window
+    with pytest.raises(ValueError, match="cover 4,222 samples without a gap, not 4,224"):
+        features.istft(spectrum, 64, length=4224)
+    with pytest.raises(ValueError, match="belongs to 129 bins"):
+        features.istft(features.stft(noise, 512, 64), 64, window=torch.hann_window(256))
+    for wrong in ({"hop_length": 0}, {"length": -5}):
+        with pytest.raises(ValueError, match="at least"):
+            features.istft(spectrum, **wrong)
 
 
 def test_without_padding_the_first_frame_starts_at_zero():

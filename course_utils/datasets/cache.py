@@ -87,14 +87,18 @@ class ClipCache:
     def __post_init__(self) -> None:
         self._samples = np.memmap(self.folder / "samples.int16", dtype="<i2", mode="r")
 
-    def examples(self) -> dict[str, int]:
-        """Choose one clip of each class to show: in the last fold that has the class, the most salient, then longest.
+    def examples(self, fold: int | None = None) -> dict[str, int]:
+        """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
+
+        Args:
+            fold: Where to choose; None means the last. A class that this fold lacks comes from the last that has it.
 
         Returns:
             Class name → row, in the order of the class IDs.
         """
-        order = self.clips.sort_values(
-            ["classID", "fold", "salience", "duration"], ascending=[True, False, True, False]
+        here = self.clips["fold"].eq(fold)
+        order = self.clips.assign(here=here).sort_values(
+            ["classID", "here", "fold", "salience", "duration"], ascending=[True, False, False, True, False]
         )
         first = order.drop_duplicates("class")
         return dict(zip(first["class"], first.index.tolist(), strict=True))
