@@ -65,6 +65,12 @@ def is_small(book):
     assert len(lengths) <= 25 and max(lengths) <= 25 and statistics.median(lengths) <= 5
 
 
+def ends_no_line_with_a_semicolon(book):
+    """In a notebook it hides the value of a line, but nbval sees the value."""
+    for cell in code_cells(book):
+        assert not re.search(r";\s*$", cell.source, flags=re.M), cell.source
+
+
 def lines_fit_the_page(book):
     for cell in code_cells(book):
         assert max(map(len, cell.source.splitlines())) <= 100, cell.source
@@ -177,6 +183,7 @@ RULES = (
     was_executed_in_order_without_an_error,
     is_small,
     lines_fit_the_page,
+    ends_no_line_with_a_semicolon,
     is_compared_in_at_least_three_quarters,
     compares_nothing_that_varies,
     has_small_players,
@@ -260,6 +267,7 @@ BROKEN = [
     (is_small, lambda b: [cell.update(source="1\n" * 6) for cell in code_cells(b)]),
     (is_small, lambda b: say(compared(b), "x" * 2_000_000)),
     (lines_fit_the_page, lambda b: compared(b).update(source="#" * 101)),
+    (ends_no_line_with_a_semicolon, lambda b: compared(b).update(source="plt.plot([1]);")),
     (is_compared_in_at_least_three_quarters, lambda b: compared(b).metadata.update(tags=["nbval-skip"])),
     (
         is_compared_in_at_least_three_quarters,
