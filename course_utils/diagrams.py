@@ -179,14 +179,14 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         waveform_to_mel,
         "Six panels. Above: a waveform of 44,100 numbers; the power of its STFT, almost black; the same in decibels, "
         "with a wavy line, a straight line and upright clicks. Below: the filterbank, a matrix of 64 rows, in which a "
-        "dark band climbs steeply at first and flattens to the right, growing paler; the product of filterbank and power; the same in decibels, the log-mel of 64 rows, in which the "
-        "wavy line fills more of the height.",
+        "dark band climbs steeply at first and flattens to the right, growing paler; the product of filterbank and "
+        "power; the same in decibels, the log-mel of 64 rows, in which the wavy line fills more of the height.",
     ),
     "mel_filters": (
         mel_filters,
         "Above: a curve of mel over frequency, steep at first and flatter later. Twelve marks, equally spaced on the "
-        "mel axis, meet the curve and fall onto the frequency axis, where they lie close together below 1,000 Hz and far apart above. "
-        "Below: ten triangles whose corners stand on these places; they become wider to the right.",
+        "mel axis, meet the curve and fall onto the frequency axis, where they lie close together below 1,000 Hz and "
+        "far apart above. Below: ten triangles whose corners stand on these places; they become wider to the right.",
     ),
 }
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,25 @@ import torch
 from course_utils.taxonomy import Taxonomy
 
 
+def _asks_for(wanted: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a check say "not attempted yet" to the three dots, and what should stand there."""
+
+    def decorate(check: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(check)
+        def checked(answer: Any, *truth: Any) -> None:
+            if answer is ...:
+                print(f"Not attempted yet: replace the three dots with {wanted}.")
+            else:
+                check(answer, *truth)
+
+        return checked
+
+    return decorate
+
+
+@_asks_for("a list of ten zeros and ones")
 def check_00_1(answer: Any) -> None:
     """Check the multi-hot vector of a dog bark with a siren."""
-    if answer is ...:
-        _not_attempted("a list of ten zeros and ones")
-        return
     taxonomy = Taxonomy()
     values = _numbers(answer)
     if values is None or values.shape != (taxonomy.n_classes,):
@@ -37,11 +52,9 @@ def check_00_1(answer: Any) -> None:
             )
 
 
+@_asks_for("a whole number")
 def check_00_2(answer: Any) -> None:
     """Check the number of combinations of four classes."""
-    if answer is ...:
-        _not_attempted("a whole number")
-        return
     value = _number(answer)
     if value is None:
         _wrong("that is no number.", "How many unordered pairs are there, equal ones included?")
@@ -58,11 +71,9 @@ def check_00_2(answer: Any) -> None:
         )
 
 
+@_asks_for("a number in Hz")
 def check_01_1(answer: Any) -> None:
     """Check the frequency at which 15,000 Hz appears after sampling at 22,050 Hz."""
-    if answer is ...:
-        _not_attempted("a number in Hz")
-        return
     value = _number(answer)
     if value is None:
         _wrong("that is no number.", "One frequency in Hz.")
@@ -78,11 +89,9 @@ def check_01_1(answer: Any) -> None:
         )
 
 
+@_asks_for("six digits, as text")
 def check_01_2(answer: Any, number: str) -> None:
     """Check the dialled number, given the true one."""
-    if answer is ...:
-        _not_attempted(f"{len(number)} digits, as text")
-        return
     dialled = str(answer).replace(" ", "")
     right = sum(a == b for a, b in zip(dialled, number, strict=False))
     if dialled == number:
@@ -99,11 +108,9 @@ def check_01_2(answer: Any, number: str) -> None:
         )
 
 
+@_asks_for("a number in dB")
 def check_02_1(answer: Any) -> None:
     """Check a thousandfold power in dB."""
-    if answer is ...:
-        _not_attempted("a number in dB")
-        return
     value = _number(answer)
     if value is None:
         _wrong("that is no number.", "How many dB is a factor of 1,000 in power?")
@@ -117,11 +124,9 @@ def check_02_1(answer: Any) -> None:
         _wrong(f"{value:g} dB is not it.", "10 times the logarithm, to base 10, of the ratio of the powers.")
 
 
+@_asks_for("a whole number")
 def check_02_2(answer: Any) -> None:
     """Check the number of frames of 3 s, `n_fft` 2,048, at overlap 3/4."""
-    if answer is ...:
-        _not_attempted("a whole number")
-        return
     value = _number(answer)
     hints = {
         65: ("65 frames belong to overlap 0.5.", "What is the hop when neighbours share three quarters?"),
@@ -153,11 +158,9 @@ _LOOKS = {
 }
 
 
+@_asks_for("a list of ten class names, for A to J")
 def check_02_3(answer: Any, names: Sequence[str]) -> None:
     """Check the guessed classes of ten clips, given the true ones."""
-    if answer is ...:
-        _not_attempted("a list of ten class names, for A to J")
-        return
     guesses = [str(guess) for guess in answer] if np.iterable(answer) else []
     right = sum(a == b for a, b in zip(guesses, names, strict=False))
     if len(guesses) != len(names) or not set(guesses) <= set(names):
@@ -173,11 +176,9 @@ def check_02_3(answer: Any, names: Sequence[str]) -> None:
         )
 
 
+@_asks_for("a function of mel that returns Hz")
 def check_03_1(answer: Any) -> None:
     """Check a function that converts mel to Hz on the HTK scale."""
-    if answer is ...:
-        _not_attempted("a function of mel that returns Hz")
-        return
     mels = (0.0, 500.0, 1_000.0, 2_840.0)
     values = _calls(answer, mels)
     wanted = [700 * (10 ** (mel / 2595) - 1) for mel in mels]
@@ -196,11 +197,9 @@ def check_03_1(answer: Any) -> None:
         )
 
 
+@_asks_for("a whole number")
 def check_03_2(answer: Any) -> None:
     """Check the largest number of mel bands without an empty filter at `n_fft` 256."""
-    if answer is ...:
-        _not_attempted("a whole number")
-        return
     value = _number(answer)
     if value is None:
         _wrong("that is no number.", "How many bands: a whole number.")
@@ -237,10 +236,6 @@ def _calls(function: Any, arguments: Sequence[float]) -> list[float] | None:
         except Exception:  # whatever a student's function may raise
             continue
     return None
-
-
-def _not_attempted(wanted: str) -> None:
-    print(f"Not attempted yet: replace the three dots with {wanted}.")
 
 
 def _right(why: str) -> None:
