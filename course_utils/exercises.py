@@ -95,7 +95,7 @@ def check_01_2(answer: Any, number: str) -> None:
     dialled = str(answer).replace(" ", "")
     right = sum(a == b for a, b in zip(dialled, number, strict=False))
     if dialled == number:
-        _right(f"{number}. You have read a sound.")
+        _right("you have read a sound.")
     elif len(dialled) != len(number) or not dialled.isdigit():
         _wrong(f"that is not {len(number)} digits.", 'Write them as text, one digit a key: "123456".')
     elif sorted(dialled) == sorted(number):

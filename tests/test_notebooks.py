@@ -106,8 +106,9 @@ def has_exercises_as_blank_check_and_solution(book):
         assert f"### Exercise {int(check[2])}.{check[3]}" in before and task.cell_type == "markdown"
         assert "answer = ..." in cell.source and printed(cell).startswith("Not attempted yet"), cell.source
         assert "solution" in tags(solution) and check[1] in solution.source and "Right: " in printed(solution)
-        assert solution.metadata["jupyter"]["source_hidden"] and solution.metadata["cellView"] == "form"
-        assert solution.source.startswith("#@title Solution")
+        folded = {"source_hidden": True, "outputs_hidden": True}  # what it prints would give the answer away
+        assert solution.metadata["jupyter"] == folded and solution.metadata["collapsed"]
+        assert solution.metadata["cellView"] == "form" and solution.source.startswith("#@title Solution")
     number = int(re.match(r"# (\d+)\. ", book.cells[0].source)[1])
     assert found == [(number, i + 1) for i in range(len(found))] and len(found) >= 2
 
@@ -279,6 +280,7 @@ BROKEN = [
     (has_small_players, lambda b: show(compared(b), "text/html", "x" * 90_000)),
     (has_exercises_as_blank_check_and_solution, lambda b: b.cells.remove(solution(b))),
     (has_exercises_as_blank_check_and_solution, lambda b: solution(b).metadata["jupyter"].update(source_hidden=False)),
+    (has_exercises_as_blank_check_and_solution, lambda b: solution(b).metadata.update(collapsed=False)),
     (has_exercises_as_blank_check_and_solution, lambda b: solution(b).update(outputs=[])),
     (has_exercises_as_blank_check_and_solution, lambda b: blank(b).update(source=blank(b).source.replace("...", "1"))),
     (has_exercises_as_blank_check_and_solution, lambda b: drop(b, "### Exercise")),
