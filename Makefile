@@ -1,6 +1,7 @@
 # make lab     set up, then open the course in JupyterLab     (LAB_ARGS="--no-browser --port 8890" is passed on)
 # make test    set up, then the whole suite: the package's tests, and every notebook against its stored outputs
-# make notebooks    re-execute every notebook in place, or NOTEBOOKS=notebooks/01_stft.ipynb      make figures    draw the static diagrams anew
+# make notebooks    re-execute every notebook in place      (one: NOTEBOOKS=notebooks/01_stft.ipynb)
+# make figures    draw the static diagrams anew
 # make colab    write the project's address, from pyproject.toml, into the notebooks
 # make lint    style      make clean    remove the set-up
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,38 +55,41 @@ def check_00_1(answer: Any) -> None:
 @_asks_for("a whole number")
 def check_00_2(answer: Any) -> None:
     """Check the number of combinations of four classes."""
-    value = _number(answer)
-    if value is None:
-        _wrong("that is no number.", "How many unordered pairs are there, equal ones included?")
-    elif value == 10:
-        _right("six pairs of different classes and four of equal ones: 4 · 5 / 2.")
-    elif value == 6:
-        _wrong("6 are the pairs of different classes.", "Two clips of one class can meet as well.")
-    elif value == 16:
-        _wrong("16 counts dog + siren and siren + dog as two.", "The order does not matter.")
-    else:
-        _wrong(
-            f"{value:g} is not it.",
-            "Write the classes along both sides of a 4 × 4 table, cross out every cell that repeats a pair, and count the rest.",
-        )
+    hints = {
+        6: ("6 are the pairs of different classes.", "Two clips of one class can meet as well."),
+        16: ("16 counts dog + siren and siren + dog as two.", "The order does not matter."),
+    }
+    _check_number(
+        answer,
+        10,
+        "six pairs of different classes and four of equal ones: 4 · 5 / 2.",
+        hints,
+        no_number="How many unordered pairs are there, equal ones included?",
+        otherwise="Write the classes along both sides of a 4 × 4 table, cross out every cell that repeats a pair, "
+        "and count the rest.",
+    )
 
 
 @_asks_for("a number in Hz")
 def check_01_1(answer: Any) -> None:
     """Check the frequency at which 15,000 Hz appears after sampling at 22,050 Hz."""
-    value = _number(answer)
-    if value is None:
-        _wrong("that is no number.", "One frequency in Hz.")
-    elif abs(value - 7_050) <= 1:
-        _right("22,050 − 15,000 = 7,050 Hz. It lies as far below 11,025 Hz as the tone lies above.")
-    elif value == 15_000:
-        _wrong("15,000 Hz lies above the Nyquist frequency, so samples cannot hold it.", "Mirror it at 11,025 Hz.")
-    elif value == 3_975:
-        _wrong("3,975 Hz is how far the tone lies above the Nyquist frequency.", "Go as far below 11,025 Hz.")
-    else:
-        _wrong(
-            f"{value:,.0f} Hz is not it.", "Half the sampling rate is 11,025 Hz. What lies above is mirrored to below."
-        )
+    hints = {
+        15_000: (
+            "15,000 Hz lies above the Nyquist frequency, so samples cannot hold it.",
+            "Mirror it at 11,025 Hz.",
+        ),
+        3_975: ("3,975 Hz is how far the tone lies above the Nyquist frequency.", "Go as far below 11,025 Hz."),
+    }
+    _check_number(
+        answer,
+        7_050,
+        "22,050 − 15,000 = 7,050 Hz. It lies as far below 11,025 Hz as the tone lies above.",
+        hints,
+        no_number="One frequency in Hz.",
+        otherwise="Half the sampling rate is 11,025 Hz. What lies above is mirrored to below.",
+        tolerance=1,
+        wrong="{:,.0f} Hz is not it.",
+    )
 
 
 @_asks_for("six digits, as text")
@@ -111,37 +114,39 @@ def check_01_2(answer: Any, number: str) -> None:
 @_asks_for("a number in dB")
 def check_02_1(answer: Any) -> None:
     """Check a thousandfold power in dB."""
-    value = _number(answer)
-    if value is None:
-        _wrong("that is no number.", "How many dB is a factor of 1,000 in power?")
-    elif abs(value - 30) < 0.05:
-        _right("10 log10(1,000) = 30 dB: ten for every factor of ten.")
-    elif abs(value - 60) < 0.05:
-        _wrong("60 dB is a factor of 1,000 in amplitude.", "For powers the factor before the logarithm is 10.")
-    elif abs(value - 3) < 0.05:
-        _wrong("3 is the logarithm.", "That is 3 bel; one bel has ten decibel.")
-    else:
-        _wrong(f"{value:g} dB is not it.", "10 times the logarithm, to base 10, of the ratio of the powers.")
+    hints = {
+        60: ("60 dB is a factor of 1,000 in amplitude.", "For powers the factor before the logarithm is 10."),
+        3: ("3 is the logarithm.", "That is 3 bel; one bel has ten decibel."),
+    }
+    _check_number(
+        answer,
+        30,
+        "10 log10(1,000) = 30 dB: ten for every factor of ten.",
+        hints,
+        no_number="How many dB is a factor of 1,000 in power?",
+        otherwise="10 times the logarithm, to base 10, of the ratio of the powers.",
+        tolerance=0.05,
+        wrong="{:g} dB is not it.",
+    )
 
 
 @_asks_for("a whole number")
 def check_02_2(answer: Any) -> None:
     """Check the number of frames of 3 s, `n_fft` 2,048, at overlap 3/4."""
-    value = _number(answer)
     hints = {
         65: ("65 frames belong to overlap 0.5.", "What is the hop when neighbours share three quarters?"),
         44: ("that is a hop of 1,536.", "1,536 samples are shared; the hop is what is left of 2,048."),
         129: ("the last one is missing.", "A frame is centred on sample 0, too: count both ends."),
         126: ("that is without padding.", "Half a frame is added at both ends: frames are centred on 0, 512, 1,024 …"),
     }
-    if value is None:
-        _wrong("that is no number.", "Count the frames: a whole number.")
-    elif value == 130:
-        _right("the hop is 512, and 1 + 66,150 // 512 = 130.")
-    elif value in hints:
-        _wrong(*hints[value])
-    else:
-        _wrong(f"{value:g} is not it.", "First find the hop. Then count its multiples from 0 to 66,150.")
+    _check_number(
+        answer,
+        130,
+        "the hop is 512, and 1 + 66,150 // 512 = 130.",
+        hints,
+        no_number="Count the frames: a whole number.",
+        otherwise="First find the hop. Then count its multiples from 0 to 66,150.",
+    )
 
 
 _LOOKS = {
@@ -213,6 +218,38 @@ def check_03_2(answer: Any) -> None:
         _wrong(f"with {value:g} bands some filters are empty.", "Count the rows of the filterbank whose sum is 0.")
     else:
         _wrong(f"{value:g} bands work, but more would, too.", "Try all numbers in a loop; stop at the first empty row.")
+
+
+def _check_number(
+    answer: Any,
+    right: float,
+    why: str,
+    hints: Mapping[float, tuple[str, str]],
+    no_number: str,
+    otherwise: str,
+    tolerance: float = 0.0,
+    wrong: str = "{:g} is not it.",
+) -> None:
+    """Check an answer that is one number.
+
+    Args:
+        answer: The student's.
+        right: The right one.
+        why: Said of the right one.
+        hints: Typical wrong number → what is wrong with it, and a hint.
+        no_number: The hint for an answer that is no number.
+        otherwise: The hint for any other number.
+        tolerance: How far an answer may lie from `right`, or from a number of `hints`.
+        wrong: What is said of any other number.
+    """
+    value = _number(answer)
+    if value is None:
+        _wrong("that is no number.", no_number)
+    elif abs(value - right) <= tolerance:
+        _right(why)
+    else:
+        known = (said for number, said in hints.items() if abs(value - number) <= tolerance)
+        _wrong(*next(known, (wrong.format(value), otherwise)))
 
 
 def _numbers(answer: Any) -> np.ndarray | None:

@@ -101,15 +101,16 @@ def istft(spectrum: Tensor, hop_length: int = 512, window: Tensor | None = None,
         Samples, `[..., length]`.
 
     Raises:
-        ValueError: If the window does not fit, or there are samples that no window reaches.
+        ValueError: If the window does not fit, a length is negative, or there are samples that no window reaches.
 
     Lesson: 01_stft
     """
-    n_fft, count = 2 * (spectrum.shape[-2] - 1) if window is None else len(window), spectrum.shape[-1]
+    bins, count = spectrum.shape[-2:]
     if window is None:
-        window = torch.hann_window(n_fft, device=spectrum.device, dtype=spectrum.real.dtype)
-    if 1 + n_fft // 2 != spectrum.shape[-2]:
-        raise ValueError(f"a window of {n_fft} samples belongs to {1 + n_fft // 2} bins, not to {spectrum.shape[-2]}")
+        window = torch.hann_window(2 * (bins - 1), device=spectrum.device, dtype=spectrum.real.dtype)
+    n_fft = len(window)
+    if 1 + n_fft // 2 != bins:
+        raise ValueError(f"a window of {n_fft} samples belongs to {1 + n_fft // 2} bins, not to {bins}")
     if hop_length < 1 or (length is not None and length < 0):
         raise ValueError(f"hop_length must be at least 1 and length at least 0, not {hop_length} and {length}")
     length = (count - 1) * hop_length if length is None else length

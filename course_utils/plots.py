@@ -1,7 +1,8 @@
 """Every picture of the course, one function each; each takes an optional `ax`, and returns the one it drew on.
 
 Sound is drawn alike everywhere: time in seconds to the right, the same colours for the same thing, and a colour map
-that is even to the eye and safe for the colour-blind.
+that is even to the eye and safe for the colour-blind. Values may be arrays or tensors, on any device; those of a shape
+that cannot be drawn are refused with a ValueError.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
 
 
 def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
-    """Show sliders, and below them the picture that a function draws with their values.
+    """Show sliders, and below them the picture that a function draws with their values, or the error that it raises.
 
     Args:
         draw: Draws into a new figure and returns its axes. Each slider begins at the default of its parameter.

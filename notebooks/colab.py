@@ -62,7 +62,12 @@ def line(project: str, name: str) -> str:
 
 
 def stamp(book: NotebookNode, name: str, project: str) -> None:
-    """Put the address into one notebook: into the line of its first cell, and into its first code cell.
+    """Put the address into one notebook, in place: into the line of its first cell, and into its first code cell.
+
+    Args:
+        book: The notebook.
+        name: Its file name, for the link.
+        project: What `address` returns.
 
     Raises:
         ValueError: If the notebook has no such line or no such cell.
@@ -78,12 +83,13 @@ def stamp(book: NotebookNode, name: str, project: str) -> None:
 
 def main() -> None:
     """Stamp every lesson."""
+    project = address()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         book = nbformat.read(path, as_version=4)
-        stamp(book, path.name, address())
+        stamp(book, path.name, project)
         with write_beside(path) as partial:
             nbformat.write(book, partial)
-    print(f"notebooks/*.ipynb: {address() or 'no address (repository in pyproject.toml is empty)'}")
+    print(f"notebooks/*.ipynb: {project or 'no address (repository in pyproject.toml is empty)'}")
 
 
 if __name__ == "__main__":
