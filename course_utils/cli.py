@@ -15,15 +15,12 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from course_utils import environment
-from course_utils.configuration import ConfigurationError
-
-if TYPE_CHECKING:
-    from course_utils.configuration import Config
+from course_utils.configuration import Config, ConfigurationError, Recipe
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -32,7 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Out = Annotated[Path, typer.Option(help="The folder to write to.")]
 Run = Annotated[Path, typer.Option(help="The folder of a run, as `train --out` made it.")]
 _SPLIT = ("split", "train_folds", "valid_folds", "test_folds", "valid_fraction", "seed", "skip_bad")
-_MIXING = ("replicas", "shuffle", "joint", "slot_seconds", "equalize_energy")
+_MIXING = tuple(field.name for field in dataclasses.fields(Recipe))
 _FEATURES = ("n_fft", "hop_length", "n_mels", "noise_snr")
 _TRAINING = (
     *("model", "width", "head", "norm", "fresh_pairs", "spec_augment", "mixup", "epochs", "batch_size", "optimizer"),
@@ -116,8 +113,6 @@ def _with_options(*names: str) -> Callable[[Callable], Callable]:
 
 
 def _option(name: str) -> inspect.Parameter:
-    from course_utils.configuration import Config, Recipe
-
     owner = Recipe if name in _MIXING else Config
     kind, default = (
         typing.get_type_hints(owner)[name],
@@ -132,18 +127,37 @@ def _option(name: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _config(data: str, options: dict) -> Config:
-    from course_utils.configuration import Config, Recipe
-    from course_utils.mixing import is_stored_set
+def _config(data: str, options: dict, context: typer.Context) -> Config:
+    from course_utils.storage import is_stored_set
 
-    recipe = Recipe(**{name: options.pop(name) for name in _MIXING if name in options})
-    folds = {name: _folds(options.pop(name), name) for name in list(options) if name.endswith("_folds")}
-    if options["split"] == "random" and (folds["train_folds"] or folds["valid_folds"]):
+    options = options | {name: _folds(options[name], name) for name in options if name.endswith("_folds")}
+    if is_stored_set(data):
+        options |= _stored_options(data, options, context)
+    elif options["split"] == "random" and (options["train_folds"] or options["valid_folds"]):
         raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
-    folds["train_folds"] = folds["train_folds"] or None
-    if is_stored_set(Path(data)):  # a stored set was mixed and split already
-        recipe = Recipe(**json.loads((Path(data) / "set.json").read_text(encoding="utf-8"))["recipe"])
-    return Config(data=data, recipe=recipe, **folds, **options)
+    recipe = Recipe(**{name: options.pop(name) for name in _MIXING if name in options})
+    options["train_folds"] = options["train_folds"] or None
+    return Config(data=data, recipe=recipe, **options)
+
+
+def _stored_options(data: str, options: dict, context: typer.Context) -> dict:
+    """Return what a stored set was made with, of these options; refuse a flag that says otherwise."""
+    from course_utils.storage import read_configuration
+
+    made = read_configuration(data)
+    stored = {**made["recipe"], **made["mel"], **made["split"]}
+    stored |= {name: tuple(value or ()) for name, value in stored.items() if name.endswith("_folds")}
+    if made["form"] == "mel":
+        stored["noise_snr"] = made["noise_snr"]
+    stored = {name: value for name, value in stored.items() if name in options}
+    for name, value in stored.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and options[name] != value:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigurationError(
+                f"{data}: made with {name} {value}, and {options[name]} is asked for; leave {flag} out, or make another set"
+            )
+    return stored
 
 
 def _folds(text: str, name: str) -> tuple[int, ...]:
@@ -160,6 +174,7 @@ def _folds(text: str, name: str) -> tuple[int, ...]:
 @app.command()
 @_with_options(*_SPLIT, *_MIXING, *_FEATURES)
 def mix(
+    context: typer.Context,
     data: Data,
     out: Out,
     form: Annotated[str, typer.Option(help="`mel` (CNN10's) or `wav` (the CRNN's).")] = "mel",
@@ -171,29 +186,34 @@ def mix(
         import pandas as pd
 
         from course_utils import experiment
-        from course_utils.mixing import is_stored_set, write_set
+        from course_utils.storage import is_stored_set, write_set
 
         if is_stored_set(Path(data)):
             raise ConfigurationError(f"{data}: a stored set already; --data takes a folder of clips")
-        config = _config(data, options)
+        config = _config(data, options, context)
         parts = experiment.prepare(config)
         typer.echo("\n".join(parts.notes))
         plan = pd.concat([part.plan for part in (parts.train, parts.valid, parts.test)], ignore_index=True)
-        write_set(
-            *(out, form, parts.test.cache, plan, parts.taxonomy, config.recipe, config.mel, config.noise_snr),
-            seed=config.seed,
-            overwrite=overwrite,
-        )
+        try:
+            write_set(
+                *(out, form, parts.test.cache, plan, parts.taxonomy, config.recipe, config.mel, config.noise_snr),
+                seed=config.seed,
+                split={name: getattr(config, name) for name in _SPLIT if name not in ("seed", "skip_bad")},
+                overwrite=overwrite,
+            )
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; what is finished is kept in {out}, and the same command goes on from there", err=True)
+            raise typer.Exit(130) from None
         size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
         typer.echo(f"{len(plan):,} mixtures, {size / 1e6:.0f} MB, in {out}")
 
 
 @app.command()
 @_with_options(*_TRAINING, *_SPLIT, *_MIXING, *_FEATURES)
-def train(data: Data, out: Out, **options: Any) -> None:
+def train(context: typer.Context, data: Data, out: Out, **options: Any) -> None:
     """Train a network; the same command goes on with a run that was stopped."""
     with _plain_errors():
-        if not _train(_config(data, options), out):
+        if not _train(_config(data, options, context), out):
             raise typer.Exit(130)
         typer.echo(f"next: python -m course_utils evaluate --run {out}")
 
@@ -251,6 +271,7 @@ def predict(
     *_TRAINING, *(name for name in _SPLIT if not name.endswith("_folds") and name != "split"), *_MIXING, *_FEATURES
 )
 def crossval(
+    context: typer.Context,
     data: Data,
     out: Out,
     folds: Annotated[
@@ -276,7 +297,7 @@ def crossval(
                 "valid_folds": "",
                 "test_folds": str(fold),
             }
-            config, run = _config(data, fold_options), out / f"fold{fold}"
+            config, run = _config(data, fold_options, context), out / f"fold{fold}"
             if not _train(config, run, quiet=as_json):
                 raise typer.Exit(130)
             reports[fold] = _evaluate(run, None, None, quiet=True)

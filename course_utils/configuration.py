@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,24 +20,45 @@ class Recipe:
     Attributes:
         replicas: How often every clip occurs among the pairs.
         shuffle: Shuffle before pairing; without it neighbours in the listing are paired.
-        joint: `butt` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length.
+        balanced: Draw all combinations equally often, instead of pairing replicas. A validation or test part that was
+            split off before mixing is never balanced.
+        joint: `butt` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length;
+            `overlay` adds the second to the first.
         slot_seconds: Length of a slot, in seconds.
         equalize_energy: Scale both clips to the same energy (sum of squares) before joining.
+        snr_range: For `overlay`: the first clip is at most so many dB louder, or softer, than the second.
+        max_onset: For `overlay`: the second clip begins at most so many seconds after the first.
     """
 
     replicas: int = 3
     shuffle: bool = True
-    joint: Literal["butt", "slots"] = "butt"
+    balanced: bool = False
+    joint: Literal["butt", "slots", "overlay"] = "butt"
     slot_seconds: float = 4.0
     equalize_energy: bool = False
+    snr_range: float = 10.0
+    max_onset: float = 2.0
 
     def __post_init__(self) -> None:
+        joints = typing.get_args(typing.get_type_hints(Recipe)["joint"])
+        if self.joint not in joints:
+            raise ConfigurationError(f"joint is one of {', '.join(joints)}, not {self.joint!r}")
         if self.replicas < 1:
             raise ConfigurationError(f"replicas must be at least 1, not {self.replicas}")
-        if self.joint not in ("butt", "slots"):
-            raise ConfigurationError(f"joint is 'butt' or 'slots', not {self.joint!r}")
-        if self.slot_seconds <= 0:
+        if not self.slot_seconds > 0:
             raise ConfigurationError(f"slot_seconds must be positive, not {self.slot_seconds}")
+        for name in ("snr_range", "max_onset"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigurationError(f"{name} must be a number from 0 on, not {getattr(self, name)}")
+        if self.balanced and not self.shuffle:
+            raise ConfigurationError("balanced draws at random; it cannot leave the shuffle out")
+        if self.equalize_energy and self.joint == "overlay":
+            raise ConfigurationError("equalize_energy is for clips that are joined; in an overlay snr_range decides")
+
+    @property
+    def seconds(self) -> float:
+        """Length of a mixture of two clips that fill a slot each: what batches are filled up to."""
+        return self.slot_seconds + (self.max_onset if self.joint == "overlay" else self.slot_seconds)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.environment import need_torch
-from course_utils.mixing import LazyMixtures, StoredMixtures, collate, is_stored_set, pair, plan_by_clips
+from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips
 from course_utils.splits import SplitError
+from course_utils.storage import StoredMixtures, is_stored_set
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -79,7 +80,7 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
         plan["split"] = splits.random(len(plan), config.seed, valid_fraction=config.valid_fraction)
         notes = [dataset.describe()]
     parts = {role: plan[plan["split"] == role].reset_index(drop=True) for role in splits.ROLES}
-    fresh_seed = config.seed if config.draws_fresh_pairs else None
+    fresh_rows = split.rows("train") if config.draws_fresh_pairs else None  # never after a random split
     members = {role: part[["first", "second"]].to_numpy() for role, part in parts.items()}
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
     notes.append(
@@ -89,7 +90,7 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
     notes.append(splits.audit(clips, training_side, members["test"]).describe())
     return Mixtures(
         taxonomy,
-        LazyMixtures(cache, parts["train"], taxonomy, config.recipe, fresh_seed),
+        LazyMixtures(cache, parts["train"], taxonomy, config.recipe, fresh_rows, config.seed),
         LazyMixtures(cache, parts["valid"], taxonomy, config.recipe),
         LazyMixtures(cache, parts["test"], taxonomy, config.recipe),
         clips["fsID"].to_numpy()[members["test"]],
@@ -140,8 +141,9 @@ def other_test(
             f"{where}: no clips in fold {absent[0]}; there are clips in fold {', '.join(map(str, present))}"
         )
     rows = np.flatnonzero(cache.clips["fold"].isin(folds or present))
-    plan = pair(cache.clips, rows, dataset.taxonomy, config.recipe, np.random.default_rng([config.seed, 2]), "test")
-    test = LazyMixtures(cache, plan, dataset.taxonomy, config.recipe)
+    recipe = dataclasses.replace(config.recipe, balanced=False)
+    plan = pair(cache.clips, rows, dataset.taxonomy, recipe, np.random.default_rng([config.seed, 2]), "test")
+    test = LazyMixtures(cache, plan, dataset.taxonomy, recipe)
     recordings = cache.clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()]
     notes = [dataset.describe(), f"mixtures: test {len(plan):,} of fold {', '.join(map(str, folds or present))}"]
     if data is None and config.split == "official":
@@ -170,7 +172,7 @@ def loader(
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
 
     The order is fixed before the loader sees it, so that several processes can share one epoch out among them. Mixtures
-    are filled up to two slots (in samples, or in frames of a stored log-mel).
+    are filled up to the length of two full slots, or of a full overlay (in samples, or in frames of a stored log-mel).
 
     Args:
         config: The run.
@@ -182,8 +184,8 @@ def loader(
     Returns:
         Batches of `config.batch_size` mixtures, as `mixing.Batch`.
     """
-    at_least = round(2 * config.recipe.slot_seconds * SAMPLE_RATE)
-    if isinstance(part, StoredMixtures) and part.config["form"] == "mel":
+    at_least = round(config.recipe.seconds * SAMPLE_RATE)
+    if isinstance(part, StoredMixtures) and part.configuration["form"] == "mel":
         at_least = at_least // config.hop_length + 1
     training = shuffle_seed is not None
     if training:
@@ -206,10 +208,10 @@ def _fingerprint(clips: pd.DataFrame) -> str:
 
 def _prepare_stored(config: Config) -> Mixtures:
     whole = StoredMixtures(config.data)
-    form = whole.config["form"]
+    form = whole.configuration["form"]
     if config.model == "crnn" and form == "mel":
         raise DatasetError(f"{config.data}: log-mels; the CRNN listens to waveforms: `mix --form wav` makes them")
-    stored = whole.config["mel"]
+    stored = whole.configuration["mel"]
     differ = [f"{k} {stored[k]} stored, {v} asked for" for k, v in config.mel.items() if stored and stored[k] != v]
     if differ:
         raise DatasetError(f"{config.data}: {'; '.join(differ)}; make the set again, or ask for what is stored")
@@ -219,10 +221,10 @@ def _prepare_stored(config: Config) -> Mixtures:
             raise DatasetError(f"{config.data}: no mixtures for {role}")
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
     test = plan[plan["split"] == "test"]
-    notes = [f"{config.data}: stored {form} form, made by {whole.config['recipe']}", f"mixtures: {counts}"]
+    notes = [f"{config.data}: stored {form} form, made by {whole.configuration['recipe']}", f"mixtures: {counts}"]
     notes.append(_audit_stored(plan).describe())
     recordings = test[["first_fsID", "second_fsID"]].to_numpy()
-    return Mixtures(whole.taxonomy, *parts.values(), recordings, whole.config["plan_hash"], notes)
+    return Mixtures(whole.taxonomy, *parts.values(), recordings, whole.configuration["plan_hash"], notes)
 
 
 def _audit_stored(plan: pd.DataFrame) -> splits.Audit:

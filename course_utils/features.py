@@ -203,7 +203,7 @@ def mel_filterbank(
         Weights, float32 `[n_mels, 1 + n_fft // 2]`.
 
     Raises:
-        ValueError: If the edges do not lie in order between 0 and half the sampling rate.
+        ValueError: If the edges do not lie in order between 0 and half the sampling rate, or nothing is asked for.
 
     Warns:
         UserWarning: If filters are narrower than the bins are apart, and so stay empty.
@@ -213,6 +213,8 @@ def mel_filterbank(
     fmax = sample_rate / 2 if fmax is None else fmax
     if not 0 <= fmin < fmax <= sample_rate / 2:
         raise ValueError(f"need 0 <= fmin < fmax <= {sample_rate / 2} Hz; got fmin {fmin}, fmax {fmax}")
+    if n_fft < 1 or n_mels < 1:
+        raise ValueError(f"n_fft and n_mels must be at least 1, not {n_fft} and {n_mels}")
     if norm not in (None, "slaney"):
         raise ValueError(f"norm is 'slaney' or None, not {norm!r}")
     low, high = hz_to_mel(fmin, mel_scale), hz_to_mel(fmax, mel_scale)

@@ -66,7 +66,7 @@ def probabilities(network: nn.Module, waveforms: np.ndarray, config: Config, tax
 def predict(run: Path | str, path: Path | str) -> Prediction:
     """Name the classes in a recording of any length, window by window.
 
-    A window is as long as what the network was trained on, two slots; the next begins half a window later.
+    A window is as long as what the network was trained on; the next begins half a window later.
 
     Args:
         run: The folder of a run, or a checkpoint.
@@ -80,7 +80,7 @@ def predict(run: Path | str, path: Path | str) -> Prediction:
         ConfigurationError: If there is no checkpoint that can be read.
     """
     network, config, taxonomy, threshold = training.load_network(run)
-    seconds, window = audio.duration(path), 2 * config.recipe.slot_seconds
+    seconds, window = audio.duration(path), config.recipe.seconds
     count = 1 + max(0, int(np.ceil((seconds - window) / (window / 2))))
     rows, starts = [], [i * window / 2 for i in range(count)]
     for some in _chunks(starts, _WINDOWS_AT_ONCE):

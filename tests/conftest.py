@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from course_utils.datasets import ClipCache, open_folder
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 REAL = Path(os.environ.get("COURSE_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -78,3 +79,9 @@ def make_dataset(
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny data set: three folds, ten classes, 120 clips of half a second."""
     return make_dataset(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture
+def cache(tones: Path) -> ClipCache:
+    """The decoded clips of the tiny data set."""
+    return ClipCache.open(open_folder(tones), progress=False)

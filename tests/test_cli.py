@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from course_utils import audio, cli, datasets
+from course_utils import audio, cli, datasets, storage, training
 from course_utils.configuration import Config
 from course_utils.datasets import urbansound8k
 
@@ -52,7 +52,7 @@ def test_every_command_has_help():
 
 def test_options_are_those_of_the_configuration():
     """Every field of a configuration can be set, and its default is what is set when it is not."""
-    assert cli._config("x", {name: cli._option(name).default for name in OPTIONS}) == Config(data="x")
+    assert cli._config("x", {name: cli._option(name).default for name in OPTIONS}, None) == Config(data="x")
 
 
 OPTIONS = (*cli._TRAINING, *cli._SPLIT, *cli._MIXING, *cli._FEATURES)
@@ -148,7 +148,25 @@ def test_mix_then_train_on_the_stored_set(tones, tmp_path, form):
     if form == "mel":
         assert "waveforms" in call(*command[:4], tmp_path / "other", "--model", "crnn", code=2).output
         wrong = call("train", "--data", out, "--out", tmp_path / "other", "--n-mels", "64", code=2).output
-        assert "n_mels 16 stored, 64 asked for" in wrong
+        assert "made with n_mels 16, and 64 is asked for; leave --n-mels out" in wrong
+        wrong = call(*command[:4], tmp_path / "other", "--split", "official", code=2).output
+        assert "made with split random, and official is asked for" in wrong
+        checkpoint = training.load_checkpoint(tmp_path / "run" / "last.pt")
+        assert checkpoint["config"]["split"] == "random" and checkpoint["config"]["n_mels"] == 16
+
+
+def test_an_interrupted_mix_says_that_it_goes_on(tones, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    command = ["mix", "--data", tones, "--out", tmp_path / "set", "--split", "random"]
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "render", interrupted)
+        assert "the same command goes on from there" in call(*command, code=130).output
+    assert "180 mixtures" in call(*command).output
+    refused = " ".join(call(*command, "--joint", "overlay", "--balanced", code=2).output.split())
+    assert "recipe.joint: slots there, overlay wanted" in refused
+    assert "recipe.balanced: False there, True wanted" in refused
 
 
 def test_train_skips_bad_clips_only_when_told(tones, tmp_path):

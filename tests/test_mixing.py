@@ -1,28 +1,19 @@
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from course_utils import audio, features, mixing, splits
+from course_utils import mixing, splits
 from course_utils.configuration import Recipe
-from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
-from course_utils.mixing import LazyMixtures, StoredMixtures, collate, pair, render, write_set
+from course_utils.datasets import read_metadata
+from course_utils.mixing import LazyMixtures, collate, overlay, pair, render
 from course_utils.taxonomy import Taxonomy
 
 TEN = Taxonomy()
-
-
-@pytest.fixture
-def cache(tones):
-    return ClipCache.open(open_folder(tones), progress=False)
 
 
 def plan_of(cache, recipe=None, seed=0):
@@ -88,10 +79,151 @@ def test_equal_energies():
     assert mixing.equalize_energy(loud, silent)[0] is loud
 
 
-@pytest.mark.parametrize("wrong", [{"replicas": 0}, {"joint": "glue"}, {"slot_seconds": 0.0}])
+WRONG_RECIPES = [
+    {"replicas": 0},
+    {"joint": "glue"},
+    {"slot_seconds": 0.0},
+    {"snr_range": -1.0},
+    {"max_onset": float("inf")},
+    {"max_onset": float("nan")},
+    {"balanced": True, "shuffle": False},
+    {"equalize_energy": True, "joint": "overlay"},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_RECIPES, ids=str)
 def test_impossible_recipes_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Recipe(**wrong)
+
+
+def test_a_recipe_knows_how_long_its_mixtures_get():
+    assert Recipe(slot_seconds=3.0).seconds == 6.0
+    assert Recipe(joint="overlay", slot_seconds=4.0, max_onset=1.5).seconds == 5.5
+
+
+# --- overlays ---------------------------------------------------------------------------------------------------------
+
+
+def power(samples):
+    return float(np.mean(samples.astype(np.float64) ** 2))
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.tuples(st.integers(1, 4_000), st.integers(1, 4_000)),
+    levels=st.tuples(st.floats(1e-3, 1.0), st.floats(1e-3, 1.0)),
+    snr=st.floats(-40, 40),
+    onset=st.floats(0, 0.2),
+    seed=st.integers(0, 99),
+)
+def test_an_overlay_has_its_snr_and_its_onset(lengths, levels, snr, onset, seed):
+    rng = np.random.default_rng(seed)
+    first, second = (
+        np.float32(level) * rng.choice([-1, 1], n).astype(np.float32) for level, n in zip(levels, lengths, strict=True)
+    )
+    mixture, start = overlay(first, second, snr, onset), round(onset * 22_050)
+    assert mixture.dtype == np.float32 and len(mixture) == max(len(first), start + len(second))
+    added = mixture.astype(np.float64)
+    added[: len(first)] -= first
+    assert not added[:start].any() and not added[start + len(second) :].any()
+    added = added[start : start + len(second)]
+    assert 10 * np.log10(power(first) / power(added)) == pytest.approx(snr, abs=0.1)
+    scale = added @ second.astype(np.float64) / (second.astype(np.float64) @ second)
+    assert np.allclose(added, scale * second, atol=1e-5)
+
+
+def test_an_overlay_with_silence_is_the_other_clip():
+    noise, silent = np.random.default_rng(0).standard_normal(100).astype(np.float32), np.zeros(50, np.float32)
+    assert np.array_equal(overlay(noise, silent, 10.0, 0.0), noise)
+    assert np.array_equal(overlay(silent, noise, 10.0, 0.0), noise)
+    kept = noise.copy()
+    overlay(noise, noise, 0.0, 0.0)
+    assert np.array_equal(noise, kept)  # the cache's clips are not written to
+
+
+def test_overlays_of_real_clips_have_their_snr(real_root):
+    from course_utils.datasets import ClipCache, load
+
+    cache = ClipCache.open(load(real_root), progress=False)
+    plan = pair(cache.clips, np.arange(60), TEN, Recipe(joint="overlay", replicas=1), np.random.default_rng(0))
+    for row in plan.itertuples():
+        mixture = render(cache, row.first, row.second, Recipe(joint="overlay"), row.snr, row.onset)
+        first, start = cache[row.first], round(row.onset * 22_050)
+        mixture[: len(first)] -= first
+        added = mixture[start : start + len(cache[row.second])]
+        assert 10 * np.log10(power(first) / power(added)) == pytest.approx(row.snr, abs=0.1)
+
+
+def test_snr_and_onset_are_drawn_evenly_from_their_ranges(real_root):
+    clips = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
+    recipe = Recipe(joint="overlay", snr_range=6.0, max_onset=3.0)
+    plan = pair(clips, np.arange(len(clips)), TEN, recipe, np.random.default_rng(0))
+    for values, low, high in ((plan["snr"], -6.0, 6.0), (plan["onset"], 0.0, 3.0)):
+        assert values.between(low, high).all()
+        counts, _ = np.histogram(values, bins=4, range=(low, high))
+        assert counts == pytest.approx(len(plan) / 4, rel=0.05)
+    assert not {"snr", "onset"} & set(pair(clips, np.arange(9), TEN, Recipe(), np.random.default_rng(0)))
+
+
+def test_the_lazy_form_renders_overlays(cache):
+    recipe = Recipe(joint="overlay", max_onset=0.3)
+    mixtures = LazyMixtures(cache, plan_of(cache, recipe), TEN, recipe)
+    row = mixtures.plan.iloc[7]
+    expected = overlay(cache[row["first"]], cache[row["second"]], row["snr"], row["onset"])
+    assert np.array_equal(mixtures[7][0].numpy(), expected)
+    assert expected.shape[0] <= round(0.8 * 22_050)
+
+
+# --- balanced pairs ---------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sizes=st.lists(st.integers(0, 30), min_size=2, max_size=10).filter(lambda sizes: sum(sizes) > 1),
+    replicas=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_balanced_pairs_are_flat_in_combinations_and_in_clips(sizes, replicas, seed):
+    taxonomy = Taxonomy(tuple(f"class {i}" for i in range(len(sizes))))
+    clips = pd.DataFrame({"classID": np.repeat(np.arange(len(sizes)), sizes)})
+    recipe = Recipe(balanced=True, replicas=replicas)
+    plan = pair(clips, np.arange(len(clips)), taxonomy, recipe, np.random.default_rng(seed))
+    assert len(plan) == len(clips) * replicas // 2
+    present = [combination for combination, (a, b) in enumerate(taxonomy.pairs) if sizes[a] and sizes[b]]
+    counts = plan["combination"].value_counts().reindex(present, fill_value=0)
+    assert counts.sum() == len(plan) and counts.max() - counts.min() <= 1
+    uses = Counter(plan["first"]) + Counter(plan["second"])
+    for label in range(len(sizes)):
+        of_class = [uses[row] for row in np.flatnonzero(clips["classID"] == label)]
+        assert not of_class or max(of_class) - min(of_class) <= 1
+    labels = clips["classID"].to_numpy()
+    assert np.array_equal(taxonomy.combination_id(labels[plan["first"]], labels[plan["second"]]), plan["combination"])
+
+
+def test_balanced_pairs_of_the_full_set_are_238_or_239_of_each_combination_in_both_orders(real_root):
+    clips = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
+    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(balanced=True), np.random.default_rng(0))
+    assert set(plan["combination"].value_counts()) == {238, 239} and len(plan) == 13_098
+    unlike = plan[plan["first_class"] != plan["second_class"]]
+    assert (unlike["first_class"] < unlike["second_class"]).mean() == pytest.approx(0.5, abs=0.02)
+    replicated = pair(clips, np.arange(len(clips)), TEN, Recipe(), np.random.default_rng(0))
+    counts = replicated["combination"].value_counts()
+    assert counts.max() / counts.min() > 8  # what there was to balance
+
+
+def test_only_the_training_part_is_balanced(cache):
+    split = splits.official(cache.clips, [3])
+    plain, balanced = (
+        mixing.plan_by_clips(cache.clips, split, TEN, recipe, 0) for recipe in (Recipe(), Recipe(balanced=True))
+    )
+    for role in ("valid", "test"):
+        pd.testing.assert_frame_equal(plain[plain["split"] == role], balanced[balanced["split"] == role])
+    counts = balanced[balanced["split"] == "train"]["combination"].value_counts()
+    assert counts.max() - counts.min() <= 1 and len(counts) == 55
+
+
+# --- batches and the lazy form ----------------------------------------------------------------------------------------
 
 
 def test_batches_are_filled_up_and_carry_lengths_and_labels():
@@ -106,7 +238,7 @@ def test_batches_are_filled_up_and_carry_lengths_and_labels():
 
 
 def test_fresh_pairs_differ_by_epoch_and_are_the_same_for_the_same_epoch(cache):
-    mixtures = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), fresh_seed=5)
+    mixtures = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), np.arange(len(cache)), seed=5)
     plans = []
     for epoch in (0, 1, 0):
         mixtures.set_epoch(epoch)
@@ -123,157 +255,3 @@ def test_fixed_pairs_stay(cache):
     before = mixtures.plan
     mixtures.set_epoch(7)
     assert mixtures.plan is before
-
-
-# --- stored forms -----------------------------------------------------------------------------------------------------
-
-MEL = {"n_fft": 1024, "hop_length": 512, "n_mels": 64}
-
-
-def store(out, form, cache, **changes):
-    arguments = {"recipe": Recipe(), "mel": MEL, "noise_snr": None, "seed": 0, "overwrite": False} | changes
-    plan = plan_of(cache)
-    plan.loc[plan.index[-40:], "split"] = "test"
-    return plan, write_set(out, form, cache, plan, TEN, progress=False, **arguments)
-
-
-def test_the_mel_form_gives_back_what_the_lazy_form_computes(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(mixing, "SHARD", 50)
-    plan, out = store(tmp_path / "set", "mel", cache)
-    assert len(list((out / "shards").iterdir())) == 4
-    stored, log_mel = StoredMixtures(out), features.LogMel(**MEL)
-    assert len(stored) == len(plan) == 180
-    for row in (0, 49, 50, 179):
-        mel, combination = stored[row]
-        first, second = plan[["first", "second"]].iloc[row]
-        expected = log_mel(torch.from_numpy(render(cache, first, second, Recipe())))
-        assert (mel - expected).abs().max() <= 0.00501 and combination == plan["combination"].iloc[row]
-    test = StoredMixtures(out).part("test")
-    assert len(test) == 40 and torch.equal(test[0][0], stored[140][0]) and len(StoredMixtures(out).part("train")) == 140
-
-
-def test_noise_on_the_stored_mel_is_at_its_ratio_and_repeatable(tmp_path, cache):
-    clean = StoredMixtures(store(tmp_path / "clean", "mel", cache)[1])
-    noisy = StoredMixtures(store(tmp_path / "noisy", "mel", cache, noise_snr=10.0)[1])
-    again = StoredMixtures(store(tmp_path / "again", "mel", cache, noise_snr=10.0)[1])
-    power, with_noise = (10 ** (stored[7][0].double() / 10) for stored in (clean, noisy))
-    assert 10 * torch.log10(power.sum() / (with_noise - power).sum()) == pytest.approx(10.0, abs=0.1)
-    assert torch.equal(noisy[7][0], again[7][0]) and not torch.equal(noisy[7][0], noisy[8][0])
-
-
-def test_the_wav_form_has_files_and_a_table_with_both_clips(tmp_path, cache):
-    plan, out = store(tmp_path / "set", "wav", cache)
-    table = pd.read_csv(out / "plan.csv")
-    assert len(table) == 180 and table["combination"].tolist() == plan["combination"].tolist()
-    row, clip = table.iloc[11], cache.clips.iloc[plan["second"].iloc[11]]
-    assert row["second_slice_file_name"] == clip["slice_file_name"] and row["second_fsID"] == clip["fsID"]
-    assert row["second_class"] == clip["class"] and row["first_fold"] in (1, 2, 3)
-    sound, combination = StoredMixtures(out)[11]
-    expected = render(cache, *plan[["first", "second"]].iloc[11], Recipe())
-    assert np.abs(sound.numpy() - expected).max() < 1e-4 and combination == plan["combination"].iloc[11]
-
-
-def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, tones, monkeypatch):
-    cache = ClipCache.open(open_folder(tones), progress=False)
-    monkeypatch.setattr(mixing, "render", lambda *_: np.array([0.5, -2.0, 1.0], np.float32))
-    _, out = store(tmp_path / "set", "wav", cache)
-    assert StoredMixtures(out)[0][0].tolist() == pytest.approx([0.25, -1.0, 0.5], abs=1e-3)
-
-
-def test_a_finished_set_is_kept_and_another_is_refused(tmp_path, cache, monkeypatch):
-    _, out = store(tmp_path / "set", "mel", cache)
-    with monkeypatch.context() as patch:
-        patch.setattr(mixing, "render", lambda *_: pytest.fail("rendered again"))
-        store(out, "mel", cache)
-    with pytest.raises(DatasetError, match=r"noise_snr: None there, 20\.0 wanted"):
-        store(out, "mel", cache, noise_snr=20.0)
-    assert len(StoredMixtures(out)) == 180
-    store(out, "wav", cache, overwrite=True)
-    assert StoredMixtures(out).config["form"] == "wav" and not (out / "shards").exists()
-
-
-def test_a_folder_with_other_files_is_left_alone(tmp_path, cache):
-    (tmp_path / "thesis.txt").write_text("ten years of work")
-    for overwrite in (False, True):
-        with pytest.raises(DatasetError, match="other files"):
-            store(tmp_path, "mel", cache, overwrite=overwrite)
-    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "ten years of work"
-
-
-def test_too_little_room_is_said_before(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(mixing.shutil, "disk_usage", lambda path: type("U", (), {"free": 1_000})())
-    with pytest.raises(DatasetError, match="are free"):
-        store(tmp_path / "set", "wav", cache)
-    assert not (tmp_path / "set").exists()
-
-
-def test_unknown_times_stay_unknown_in_a_stored_plan(tmp_path, cache):
-    cache.clips.loc[:5, ["start", "end"]] = np.nan
-    plan = StoredMixtures(store(tmp_path / "set", "mel", cache)[1]).plan
-    assert plan["first_start"].dtype == float and plan["first_start"].isna().any() and plan["first_start"].notna().any()
-
-
-def test_damaged_and_foreign_sets_are_refused(tmp_path, cache):
-    _, out = store(tmp_path / "set", "mel", cache)
-    shard = out / "shards" / "00000.npz"
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(DatasetError, match="damaged"):
-        StoredMixtures(out)
-    config = json.loads((out / "set.json").read_text(encoding="utf-8"))
-    (out / "set.json").write_text(json.dumps(config | {"format": 99}))
-    with pytest.raises(DatasetError, match="format 99"):
-        StoredMixtures(out)
-    with pytest.raises(DatasetError, match="no finished set"):
-        StoredMixtures(tmp_path)
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from course_utils import mixing
-from course_utils.configuration import Recipe
-from course_utils.datasets import ClipCache, open_folder
-from course_utils.taxonomy import Taxonomy
-mixing.SHARD = 20
-render = mixing.render
-def slow(*arguments):
-    time.sleep(0.01)
-    return render(*arguments)
-mixing.render = slow
-cache = ClipCache.open(open_folder(sys.argv[1]), progress=False)
-plan = mixing.pair(cache.clips, np.arange(len(cache)), Taxonomy(), Recipe(), np.random.default_rng(0), "train")
-mixing.write_set(Path(sys.argv[2]), sys.argv[3], cache, plan, Taxonomy(), Recipe(), {}, progress=False)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
-@pytest.mark.parametrize("form", ["mel", "wav"])
-def test_a_killed_mix_leaves_no_wrong_file_and_goes_on(tmp_path, tones, cache, form, monkeypatch):
-    monkeypatch.setattr(mixing, "SHARD", 20)
-    out = tmp_path / "set"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tones), str(out), form], env=os.environ)
-    deadline, kind = time.time() + 60, {"mel": "shards/*.npz", "wav": "wav/*/*.wav"}[form]
-
-    def finished():
-        return [path for path in out.glob(kind) if not path.name.startswith(".")]
-
-    while len(finished()) < 3 and time.time() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with pytest.raises(DatasetError, match="interrupted"):
-        StoredMixtures(out)
-    kept = {path: path.stat().st_mtime_ns for path in finished()}
-    assert 3 <= len(kept) < 180
-    plan = plan_of(cache)
-    write_set(out, form, cache, plan, TEN, Recipe(), {}, progress=False)
-    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
-    assert not list(out.rglob("*.part*"))
-    stored = StoredMixtures(out)
-    expected = render(cache, *plan[["first", "second"]].iloc[100], Recipe())
-    if form == "wav":
-        assert np.abs(stored[100][0].numpy() - expected).max() < 1e-4
-        assert audio.duration(out / stored.plan["file"][100]) == pytest.approx(1.0)
-    else:
-        assert (stored[100][0] - features.LogMel()(torch.from_numpy(expected))).abs().max() < 0.006

@@ -17,19 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ROOMS = (
     *("files", "environment", "taxonomy", "configuration", "audio", "features", "datasets", "splits", "mixing"),
-    *(
-        "evaluation",
-        "models",
-        "experiment",
-        "training",
-        "inference",
-        "plots",
-        "diagrams",
-        "exercises",
-        "profile",
-        "cli",
-        "__main__",
-    ),
+    *("storage", "evaluation", "models", "experiment", "training", "inference", "plots", "diagrams", "exercises"),
+    *("profile", "cli", "__main__"),
 )
 HEAVY = ("torch", "librosa", "matplotlib", "sklearn")
 

@@ -1,4 +1,4 @@
-"""Decoded clips, once, as one memory-mapped array: reading a clip costs nothing, and no clip stays in memory."""
+"""Clips, decoded once into one file: reading a clip costs next to nothing, and no clip stays in memory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from course_utils.files import build_beside, cache_folder
 VERSION = 1
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
 _SCALE = 32_768  # int16 full scale
+_SAMPLE_BYTES = 2
 _ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
 
 log = logging.getLogger(__name__)
@@ -84,9 +85,6 @@ class ClipCache:
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         return cls(clips, folder, offsets[good], lengths[good], bad)
 
-    def __post_init__(self) -> None:
-        self._samples = np.memmap(self.folder / "samples.int16", dtype="<i2", mode="r")
-
     def examples(self, fold: int | None = None) -> dict[str, int]:
         """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
 
@@ -109,17 +107,10 @@ class ClipCache:
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Return the waveform of one clip, float32 `[T]`, at 22,050 Hz."""
-        start = self.offsets[row]
-        return np.multiply(self._samples[start : start + self.lengths[row]], 1 / _SCALE, dtype=np.float32)
-
-    def __getstate__(self) -> dict:
-        """Leave the samples out: another process maps the file by itself."""
-        return {key: value for key, value in self.__dict__.items() if key != "_samples"}
-
-    def __setstate__(self, state: dict) -> None:
-        """Map the file again."""
-        self.__dict__.update(state)
-        self.__post_init__()
+        # Read, not mapped: the pages of a mapped file count as memory of the process.
+        first = int(self.offsets[row]) * _SAMPLE_BYTES
+        samples = np.fromfile(self.folder / "samples.int16", "<i2", int(self.lengths[row]), offset=first)
+        return np.multiply(samples, 1 / _SCALE, dtype=np.float32)
 
 
 def _fingerprint(paths: list[Path]) -> str:

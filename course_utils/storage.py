@@ -1,0 +1,338 @@
+"""The two stored forms of mixtures, as the report made them: written so that a run may be stopped, read back checked.
+
+A stored set is a folder: `plan.csv`, one row a mixture with the metadata of both clips, its file and that file's
+checksum; the files, either shards of log-mels or one WAV file a mixture; and `set.json`, written last, which says what
+the set was made with. A folder without `set.json` is an unfinished set.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from course_utils import audio
+from course_utils.audio import SAMPLE_RATE
+from course_utils.configuration import Recipe
+from course_utils.datasets import COLUMNS, ClipCache, DatasetError
+from course_utils.environment import need_torch
+from course_utils.features import MelSpectrogram, add_noise, power_to_db
+from course_utils.files import write_beside, write_json
+from course_utils.mixing import render, what_to_render
+from course_utils.taxonomy import Taxonomy
+
+need_torch()
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.utils.data import Dataset  # noqa: E402
+
+FORMAT = 2  # of a stored set; a set of another format is refused
+SHARD = 256  # mixtures in one file of the mel form
+_CENTIBEL = 100  # stored log-mels are int16 in hundredths of a decibel
+_SIDES = ("first", "second")
+
+
+def write_set(
+    out: Path,
+    form: Literal["mel", "wav"],
+    cache: ClipCache,
+    plan: pd.DataFrame,
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    mel: Mapping[str, float] | None = None,
+    noise_snr: float | None = None,
+    seed: int = 0,
+    split: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Write the mixtures of a plan to disk, as the report did.
+
+    `mel` writes log-mels in compressed shards of 256 mixtures (int16, hundredths of a dB); `wav` writes one 16-bit WAV
+    file a mixture, scaled down where two loud clips would clip. A run that was interrupted, at whatever moment, goes on
+    when it is called again, and keeps the files that are there.
+
+    Args:
+        out: The folder to make.
+        form: `mel` or `wav`.
+        cache: The decoded clips.
+        plan: The mixtures.
+        taxonomy: The classes.
+        recipe: How to join clips.
+        mel: Arguments of `features.MelSpectrogram`, for the mel form.
+        noise_snr: Noise on the mel power at this signal-to-noise ratio in dB; None adds none.
+        seed: Of the noise.
+        split: How the plan was split, for the record.
+        overwrite: Replace a set that was made with another configuration.
+        progress: Show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DatasetError: If the folder holds another set, or other files, or the disk has too little room.
+
+    Lesson: 05_dataset_mixing
+    """
+    if form not in ("mel", "wav"):
+        raise DatasetError(f"the stored form is 'mel' or 'wav', not {form!r}")
+    out = Path(out).resolve()
+    configuration = {
+        "format": FORMAT,
+        "form": form,
+        "sample_rate": SAMPLE_RATE,
+        "recipe": asdict(recipe),
+        "mel": dict(mel or {}) if form == "mel" else {},
+        "noise_snr": noise_snr if form == "mel" else None,
+        "seed": seed,
+        "split": json.loads(json.dumps(split or {})),  # as it will be read back
+        "classes": list(taxonomy.classes),
+        "mixtures": len(plan),
+        "plan_hash": _hash_plan(plan, cache),
+    }
+    frames = MelSpectrogram(**configuration["mel"])  # before anything is deleted: it refuses impossible values
+    found = _find_configuration(out)
+    if found is None and out.is_dir() and any(not _is_partial(path) for path in out.iterdir()):
+        raise DatasetError(f"{out}: holds other files; choose a folder that is empty or not there yet")
+    differ = found is not None and _differences(found, configuration)
+    if differ and not overwrite:
+        raise DatasetError(f"{out}: holds another set ({differ}); choose another folder, or --overwrite")
+    if found is not None and not differ and is_stored_set(out):
+        return out
+    _check_room(out, form, cache, plan, frames)
+    discarded = out.with_name(f".{out.name}-discarded.part")
+    shutil.rmtree(discarded, ignore_errors=True)  # of a run that was killed
+    if differ:  # moved away as a whole, so that no part of it is ever found in its place
+        out.rename(discarded)
+        shutil.rmtree(discarded)
+    out.mkdir(parents=True, exist_ok=True)
+    for half in out.rglob(".*.part*"):  # of a run that was killed
+        half.unlink()
+    write_json(out / "unfinished.json", configuration)
+    size = 1 if form == "wav" else SHARD
+    name = "wav/{0:02d}/{1:06d}.wav" if form == "wav" else "shards/{1:05d}.npz"
+    files = {
+        name.format(i // 1_000, i): range(start, min(start + size, len(plan)))
+        for i, start in enumerate(range(0, len(plan), size))
+    }
+    pairs, levels = what_to_render(plan)
+
+    def write(file: str) -> tuple[str, int]:
+        path, rows = out / file, files[file]
+        if not path.exists():
+            sounds = (render(cache, *pairs[row], recipe, *levels[row]) for row in rows)
+            if form == "wav":
+                _save_wav(path, *sounds)
+            else:
+                _save_shard(path, sounds, frames, noise_snr, [seed * len(plan) + row for row in rows])
+        return _checksum(path), len(rows)
+
+    checksums = []
+    bar = tqdm(desc="write", total=len(plan), unit="mixture", disable=not progress, leave=False)
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for checksum, count in pool.map(write, files):
+            checksums.append(checksum)
+            bar.update(count)
+    table = _with_metadata(plan, cache)
+    counts = [len(rows) for rows in files.values()]
+    table.insert(0, "file", np.repeat(list(files), counts))
+    table.insert(1, "checksum", np.repeat(checksums, counts))
+    with write_beside(out / "plan.csv") as partial:
+        table.to_csv(partial, index=False, na_rep="NaN")
+        plan_checksum = _checksum(partial)
+    write_json(out / "set.json", configuration | {"plan_checksum": plan_checksum})
+    (out / "unfinished.json").unlink()
+    return out
+
+
+class StoredMixtures(Dataset):
+    """A stored set, read back item by item; what is not as it was written is refused.
+
+    Args:
+        folder: What `write_set` made.
+
+    Attributes:
+        configuration: What the set was made with.
+        plan: Its mixtures, with the clips' metadata.
+        taxonomy: Its classes.
+
+    Raises:
+        DatasetError: If the folder holds no finished set, or one of another format, or files have changed. WAV files
+            are checked when they are read.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.configuration = read_configuration(self.folder)
+        self.taxonomy = Taxonomy(tuple(self.configuration["classes"]))
+        self.plan = self._read_plan()
+        self._mels = self._read_shards() if self.configuration["form"] == "mel" else []
+
+    def __len__(self) -> int:
+        """Return the number of mixtures."""
+        return len(self.plan)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        """Return a log-mel `[n_mels, frames]` or a waveform `[T]`, and its combination ID."""
+        if self.configuration["form"] == "wav":
+            sound = torch.from_numpy(audio.read(self._checked(self._files[row], self._checksums[row])))
+        else:
+            sound = torch.from_numpy(self._mels[self.plan.index[row]].astype(np.float32) / _CENTIBEL)
+        return sound, int(self._combinations[row])
+
+    def part(self, split: str) -> StoredMixtures:
+        """Return one part, `train`, `valid` or `test`; the log-mels in memory are shared."""
+        part = copy.copy(self)
+        part.plan = self.plan[self.plan["split"] == split]
+        return part
+
+    @property
+    def plan(self) -> pd.DataFrame:
+        """The mixtures, with the metadata of both clips."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: pd.DataFrame) -> None:
+        self._plan, self._combinations = plan, plan["combination"].to_numpy()
+        self._files, self._checksums = plan["file"].to_numpy(), plan["checksum"].to_numpy()
+
+    def _read_plan(self) -> pd.DataFrame:
+        data = io.BytesIO(self._checked("plan.csv", self.configuration["plan_checksum"]).read_bytes())
+        texts = {"split": str, "checksum": str}
+        return pd.read_csv(data, dtype=texts, keep_default_na=False, na_values=["NaN"])
+
+    def _read_shards(self) -> list[np.ndarray]:
+        mels: list[np.ndarray] = []
+        for name, checksum in self.plan[["file", "checksum"]].drop_duplicates().to_numpy():
+            try:
+                with np.load(self._checked(name, checksum)) as file:
+                    mels += np.split(file["mel"], np.cumsum(file["frames"])[:-1], axis=1)
+            except (ValueError, zipfile.BadZipFile) as error:
+                raise DatasetError(f"{self.folder / name}: damaged ({error}); make the set again") from error
+        return mels
+
+    def _checked(self, name: str, checksum: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise DatasetError(f"{path}: gone; make the set again")
+        if _checksum(path) != checksum:
+            raise DatasetError(f"{path}: not as it was written (its checksum differs); make the set again")
+        return path
+
+
+def is_stored_set(folder: Path | str) -> bool:
+    """Say whether a folder holds a finished set of mixtures."""
+    return (Path(folder) / "set.json").is_file()
+
+
+def read_configuration(folder: Path | str) -> dict[str, Any]:
+    """Return what a stored set was made with.
+
+    Raises:
+        DatasetError: If the folder holds no finished set, or one of another format.
+    """
+    if not is_stored_set(folder):
+        unfinished = " (it was interrupted: run the same `mix` command again)"
+        says = unfinished if (Path(folder) / "unfinished.json").is_file() else ""
+        raise DatasetError(f"{folder}: no finished set of mixtures{says}")
+    found = _find_configuration(Path(folder)) or {}
+    if found.get("format") != FORMAT:
+        raise DatasetError(f"{folder}: format {found.get('format')}, this version reads {FORMAT}; make the set again")
+    return found
+
+
+def _find_configuration(folder: Path) -> dict[str, Any] | None:
+    for path in (folder / "set.json", folder / "unfinished.json"):
+        if path.is_file():
+            try:
+                return dict(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise DatasetError(f"{path}: damaged ({error}); delete {folder} and make the set again") from error
+    return None
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Name every value in which two configurations differ, as `recipe.joint: slots there, butt wanted`."""
+
+    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in values.items():
+            is_group = isinstance(value, dict)
+            result |= flat(value, f"{prefix}{key}.") if is_group else {prefix + key: value}
+        return result
+
+    there, here = flat({key: value for key, value in found.items() if key != "plan_checksum"}), flat(wanted)
+    return "; ".join(
+        f"{key}: {there.get(key)} there, {here.get(key)} wanted"
+        for key in dict.fromkeys([*here, *there])
+        if there.get(key) != here.get(key)
+    )
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and ".part" in path.name
+
+
+def _hash_plan(plan: pd.DataFrame, cache: ClipCache) -> str:
+    columns = [name for name in (*_SIDES, "split", "snr", "onset") if name in plan]
+    table = plan[columns].copy()
+    for side in _SIDES:
+        table[side] = cache.clips["slice_file_name"].to_numpy()[plan[side]]
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
+
+
+def _check_room(out: Path, form: str, cache: ClipCache, plan: pd.DataFrame, frames: MelSpectrogram) -> None:
+    samples = cache.lengths[plan[list(_SIDES)].to_numpy()].sum(axis=1)
+    numbers = samples if form == "wav" else len(frames.filterbank) * (1 + samples // frames.hop_length)
+    needed = 2 * int(numbers.sum()) + 1_000 * len(plan)  # 16 bits each; a row of the table, and a file's last block
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = shutil.disk_usage(there).free + sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    if free < needed:
+        raise DatasetError(
+            f"{out}: the set needs up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; "
+            "free some, or choose another folder"
+        )
+
+
+def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:
+    columns = [*COLUMNS, "duration"]
+    sides = [cache.clips[columns].iloc[plan[side]].reset_index(drop=True).add_prefix(f"{side}_") for side in _SIDES]
+    own = [name for name in ("combination", "split", "snr", "onset") if name in plan]
+    return pd.concat([plan[own].reset_index(drop=True), *sides], axis=1)
+
+
+def _save_wav(path: Path, mixture: np.ndarray) -> None:
+    audio.write(path, mixture / max(1.0, float(np.abs(mixture).max(initial=0.0))))
+
+
+def _save_shard(
+    path: Path, sounds: Iterable[np.ndarray], frames: MelSpectrogram, noise_snr: float | None, seeds: Sequence[int]
+) -> None:
+    mels = []
+    for sound, seed in zip(sounds, seeds, strict=True):
+        power = frames(torch.from_numpy(sound))
+        if noise_snr is not None:
+            power = add_noise(power, noise_snr, torch.Generator().manual_seed(seed))
+        mels.append(np.rint(power_to_db(power).numpy() * _CENTIBEL).astype(np.int16))
+    lengths = np.array([mel.shape[1] for mel in mels])
+    with write_beside(path) as partial:
+        # Row after row, as neighbours in time are alike: a quarter smaller than column after column.
+        np.savez_compressed(partial, mel=np.ascontiguousarray(np.concatenate(mels, axis=1)), frames=lengths)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

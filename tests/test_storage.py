@@ -1,0 +1,330 @@
+import builtins
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from course_utils import audio, features, storage
+from course_utils.configuration import Recipe
+from course_utils.datasets import DatasetError
+from course_utils.mixing import LazyMixtures, pair, render
+from course_utils.storage import StoredMixtures, write_set
+from course_utils.taxonomy import Taxonomy
+
+TEN = Taxonomy()
+
+
+def plan_of(cache, recipe=None, rows=None):
+    rows = np.arange(len(cache)) if rows is None else rows
+    return pair(cache.clips, rows, TEN, recipe or Recipe(), np.random.default_rng(0), "train")
+
+
+MEL = {"n_fft": 1024, "hop_length": 512, "n_mels": 64}
+
+
+def store(out, form, cache, **changes):
+    arguments = {"recipe": Recipe(), "mel": MEL, "noise_snr": None, "seed": 0, "overwrite": False} | changes
+    plan = plan_of(cache, arguments["recipe"])
+    plan.loc[plan.index[-40:], "split"] = "test"
+    return plan, write_set(out, form, cache, plan, TEN, progress=False, **arguments)
+
+
+def test_the_mel_form_gives_back_what_the_lazy_form_computes(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(storage, "SHARD", 50)
+    plan, out = store(tmp_path / "set", "mel", cache)
+    assert len(list((out / "shards").iterdir())) == 4
+    stored, log_mel = StoredMixtures(out), features.LogMel(**MEL)
+    assert len(stored) == len(plan) == 180
+    for row in (0, 49, 50, 179):
+        mel, combination = stored[row]
+        first, second = plan[["first", "second"]].iloc[row]
+        expected = log_mel(torch.from_numpy(render(cache, first, second, Recipe())))
+        assert (mel - expected).abs().max() <= 0.00501 and combination == plan["combination"].iloc[row]
+    test = StoredMixtures(out).part("test")
+    assert len(test) == 40 and torch.equal(test[0][0], stored[140][0]) and len(StoredMixtures(out).part("train")) == 140
+
+
+def test_noise_on_the_stored_mel_is_at_its_ratio_and_repeatable(tmp_path, cache):
+    clean = StoredMixtures(store(tmp_path / "clean", "mel", cache)[1])
+    noisy = StoredMixtures(store(tmp_path / "noisy", "mel", cache, noise_snr=10.0)[1])
+    again = StoredMixtures(store(tmp_path / "again", "mel", cache, noise_snr=10.0)[1])
+    power, with_noise = (10 ** (stored[7][0].double() / 10) for stored in (clean, noisy))
+    assert 10 * torch.log10(power.sum() / (with_noise - power).sum()) == pytest.approx(10.0, abs=0.1)
+    assert torch.equal(noisy[7][0], again[7][0]) and not torch.equal(noisy[7][0], noisy[8][0])
+
+
+def test_the_wav_form_has_files_and_a_table_with_both_clips(tmp_path, cache):
+    plan, out = store(tmp_path / "set", "wav", cache)
+    table = pd.read_csv(out / "plan.csv")
+    assert len(table) == 180 and table["combination"].tolist() == plan["combination"].tolist()
+    row, clip = table.iloc[11], cache.clips.iloc[plan["second"].iloc[11]]
+    assert row["second_slice_file_name"] == clip["slice_file_name"] and row["second_fsID"] == clip["fsID"]
+    assert row["second_class"] == clip["class"] and row["first_fold"] in (1, 2, 3)
+    sound, combination = StoredMixtures(out)[11]
+    expected = render(cache, *plan[["first", "second"]].iloc[11], Recipe())
+    assert np.abs(sound.numpy() - expected).max() < 1e-4 and combination == plan["combination"].iloc[11]
+
+
+def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(storage, "render", lambda *_: np.array([0.5, -2.0, 1.0], np.float32))
+    _, out = store(tmp_path / "set", "wav", cache)
+    assert StoredMixtures(out)[0][0].tolist() == pytest.approx([0.25, -1.0, 0.5], abs=1e-3)
+
+
+def test_a_finished_set_is_kept_and_another_is_refused(tmp_path, cache, monkeypatch):
+    _, out = store(tmp_path / "set", "mel", cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "render", lambda *_: pytest.fail("rendered again"))
+        store(out, "mel", cache)
+    with pytest.raises(DatasetError, match=r"noise_snr: None there, 20\.0 wanted"):
+        store(out, "mel", cache, noise_snr=20.0)
+    assert len(StoredMixtures(out)) == 180
+    store(out, "wav", cache, overwrite=True)
+    assert StoredMixtures(out).configuration["form"] == "wav" and not (out / "shards").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path, cache):
+    (tmp_path / "thesis.txt").write_text("ten years of work")
+    for overwrite in (False, True):
+        with pytest.raises(DatasetError, match="other files"):
+            store(tmp_path, "mel", cache, overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "ten years of work"
+
+
+def test_too_little_room_is_said_before(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("U", (), {"free": 1_000})())
+    with pytest.raises(DatasetError, match="are free"):
+        store(tmp_path / "set", "wav", cache)
+    assert not (tmp_path / "set").exists()
+
+
+def test_unknown_times_stay_unknown_in_a_stored_plan(tmp_path, cache):
+    cache.clips.loc[:5, ["start", "end"]] = np.nan
+    plan = StoredMixtures(store(tmp_path / "set", "mel", cache)[1]).plan
+    assert plan["first_start"].dtype == float and plan["first_start"].isna().any() and plan["first_start"].notna().any()
+
+
+def test_foreign_sets_are_refused(tmp_path, cache):
+    _, out = store(tmp_path / "set", "mel", cache)
+    configuration = json.loads((out / "set.json").read_text(encoding="utf-8"))
+    (out / "set.json").write_text(json.dumps(configuration | {"format": 1}))
+    with pytest.raises(DatasetError, match="format 1, this version reads 2"):
+        StoredMixtures(out)
+    with pytest.raises(DatasetError, match="format: 1 there, 2 wanted"):
+        store(out, "mel", cache)
+    (out / "set.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"set\.json: damaged"):
+        store(out, "mel", cache, overwrite=True)
+    with pytest.raises(DatasetError, match="no finished set"):
+        StoredMixtures(tmp_path)
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil", [flip_a_bit, lambda path: path.write_bytes(path.read_bytes()[:100])])
+@pytest.mark.parametrize("name", ["shards/00000.npz", "plan.csv"])
+def test_a_changed_file_is_found_by_its_checksum(tmp_path, cache, spoil, name):
+    _, out = store(tmp_path / "set", "mel", cache)
+    spoil(out / name)
+    with pytest.raises(DatasetError, match=f"{name}: not as it was written"):
+        StoredMixtures(out)
+    (out / name).unlink()
+    with pytest.raises(DatasetError, match=f"{name}: gone"):
+        StoredMixtures(out)
+
+
+def test_a_changed_wav_is_found_when_it_is_read(tmp_path, cache):
+    _, out = store(tmp_path / "set", "wav", cache)
+    stored = StoredMixtures(out)
+    flip_a_bit(out / stored.plan["file"][3])
+    assert len(stored[2][0]) and len(stored[4][0])
+    with pytest.raises(DatasetError, match=r"000003\.wav: not as it was written"):
+        stored[3]
+
+
+def test_a_set_of_another_configuration_is_named_value_by_value(tmp_path, cache):
+    _, out = store(tmp_path / "set", "mel", cache, split={"split": "random"})
+    store(out, "mel", cache, split={"split": "random"})
+    changes = {"recipe": Recipe(joint="slots"), "mel": MEL | {"n_mels": 32}, "split": {"split": "official"}, "seed": 1}
+    with pytest.raises(DatasetError) as caught:
+        store(out, "mel", cache, **changes)
+    for says in (
+        "recipe.joint: butt there, slots wanted",
+        "mel.n_mels: 64 there, 32 wanted",
+        "split.split: random there, official wanted",
+        "seed: 0 there, 1 wanted",
+    ):
+        assert says in str(caught.value)
+    assert "n_fft" not in str(caught.value) and len(StoredMixtures(out)) == 180
+
+
+def test_impossible_values_do_not_cost_the_old_set(tmp_path, cache, monkeypatch):
+    _, out = store(tmp_path / "set", "mel", cache)
+    for wrong in ({"form": "mp3"}, {"mel": MEL | {"n_mels": 0}}, {"mel": MEL | {"n_fft": -1}}):
+        with pytest.raises((ValueError, RuntimeError)):
+            store(out, wrong.get("form", "mel"), cache, overwrite=True, mel=wrong.get("mel", MEL))
+        assert len(StoredMixtures(out)) == 180
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("U", (), {"free": 0})())
+    with pytest.raises(DatasetError, match=r"needs up to 8 MB, \d MB are free"):
+        store(out, "wav", cache, overwrite=True)
+    assert len(StoredMixtures(out)) == 180
+
+
+def test_the_room_that_the_old_set_leaves_counts(tmp_path, cache, monkeypatch):
+    _, out = store(tmp_path / "set", "wav", cache)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("U", (), {"free": 0})())
+    store(out, "mel", cache, overwrite=True)
+    assert StoredMixtures(out).configuration["form"] == "mel"
+
+
+def test_stored_overlays_are_the_lazy_ones(tmp_path, cache):
+    recipe = Recipe(joint="overlay", max_onset=0.2)
+    plan, out = store(tmp_path / "set", "wav", cache, recipe=recipe)
+    stored, lazy = StoredMixtures(out), LazyMixtures(cache, plan, TEN, recipe)
+    for row in (0, 50, 179):
+        assert np.abs(stored[row][0].numpy() - lazy[row][0].numpy()).max() < 1e-4
+    assert np.allclose(stored.plan[["snr", "onset"]], plan[["snr", "onset"]])
+    louder = plan.assign(snr=plan["snr"] + 1)
+    with pytest.raises(DatasetError, match="plan_hash"):
+        write_set(out, "wav", cache, louder, TEN, recipe, progress=False)
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What stands for the end of a process: nothing may catch it and go on."""
+
+
+CHANGES = ("replace", "rename", "unlink", "rmdir", "mkdir")
+
+
+def after(moments, monkeypatch):
+    """Let so many changes to the disk happen and no more, as when a process is killed."""
+    left = [moments]
+
+    def guarded(original):
+        def change(*arguments, **keywords):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return original(*arguments, **keywords)
+
+        return change
+
+    for name in CHANGES:
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
+    opened = builtins.open
+
+    def guarded_open(file, mode="r", *arguments, **keywords):
+        if "r" not in mode and left[0] <= 0:
+            raise Killed
+        return opened(file, mode, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "open", guarded_open)
+
+
+def contents(folder):
+    stored = StoredMixtures(folder)
+    return [stored[row][0].numpy() for row in range(len(stored))]
+
+
+@pytest.mark.parametrize("old", [None, "another set", "an unfinished set"])
+@pytest.mark.parametrize("form", ["mel", "wav"])
+def test_killed_at_any_moment_there_is_no_wrong_file_and_the_same_command_goes_on(
+    tmp_path, cache, monkeypatch, form, old
+):
+    monkeypatch.setattr(storage, "SHARD", 2)
+    plan, other = plan_of(cache, rows=np.arange(5)), plan_of(cache, rows=np.arange(20, 25))
+
+    def make(out, which, **keywords):
+        return write_set(out, form, cache, which, TEN, Recipe(), MEL, progress=False, **keywords)
+
+    new, before = contents(make(tmp_path / "new", plan)), contents(make(tmp_path / "old", other))
+    for moment in range(200):
+        out = tmp_path / f"set {moment}"
+        if old:
+            make(out, other)
+        if old == "an unfinished set":
+            (out / "set.json").rename(out / "unfinished.json")
+        with monkeypatch.context() as patch:
+            after(moment, patch)
+            try:
+                make(out, plan, overwrite=True)
+                finished = True
+            except Killed:
+                finished = False
+        if storage.is_stored_set(out):
+            found = contents(out)
+            assert any(all(map(np.array_equal, found, right)) for right in ((new,) if finished else (new, before)))
+        make(out, plan, overwrite=True)
+        assert all(map(np.array_equal, contents(out), new)) and not list(out.rglob("*.part*"))
+        assert not list(tmp_path.glob(f".{out.name}*"))
+        if finished:
+            break
+    assert finished and moment > 10
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from course_utils import storage
+from course_utils.configuration import Recipe
+from course_utils.datasets import ClipCache, open_folder
+from course_utils.mixing import pair
+from course_utils.taxonomy import Taxonomy
+storage.SHARD = 20
+render = storage.render
+def slow(*arguments):
+    time.sleep(0.01)
+    return render(*arguments)
+storage.render = slow
+cache = ClipCache.open(open_folder(sys.argv[1]), progress=False)
+plan = pair(cache.clips, np.arange(len(cache)), Taxonomy(), Recipe(), np.random.default_rng(0), "train")
+storage.write_set(Path(sys.argv[2]), sys.argv[3], cache, plan, Taxonomy(), Recipe(), {}, progress=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
+@pytest.mark.parametrize("form", ["mel", "wav"])
+def test_a_killed_mix_leaves_no_wrong_file_and_goes_on(tmp_path, tones, cache, form, monkeypatch):
+    monkeypatch.setattr(storage, "SHARD", 20)
+    out = tmp_path / "set"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tones), str(out), form], env=os.environ)
+    deadline, kind = time.time() + 60, {"mel": "shards/*.npz", "wav": "wav/*/*.wav"}[form]
+
+    def finished():
+        return [path for path in out.glob(kind) if not path.name.startswith(".")]
+
+    while len(finished()) < 3 and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(DatasetError, match="interrupted"):
+        StoredMixtures(out)
+    kept = {path: path.stat().st_mtime_ns for path in finished()}
+    assert 3 <= len(kept) < 180
+    plan = plan_of(cache)
+    write_set(out, form, cache, plan, TEN, Recipe(), {}, progress=False)
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+    assert not list(out.rglob("*.part*"))
+    stored = StoredMixtures(out)
+    expected = render(cache, *plan[["first", "second"]].iloc[100], Recipe())
+    if form == "wav":
+        assert np.abs(stored[100][0].numpy() - expected).max() < 1e-4
+        assert audio.duration(out / stored.plan["file"][100]) == pytest.approx(1.0)
+    else:
+        assert (stored[100][0] - features.LogMel()(torch.from_numpy(expected))).abs().max() < 0.006
