@@ -14,6 +14,10 @@ from typing import Any
 import platformdirs
 
 
+class NoRoomError(ValueError):
+    """Too little free disk; the message says where, how much is needed, and what to do."""
+
+
 def cache_folder() -> Path:
     """Return the one folder below which the course writes: data sets, decoded clips, downloads.
 
@@ -21,6 +25,24 @@ def cache_folder() -> Path:
     for such files.
     """
     return Path(os.environ.get("COURSE_CACHE") or platformdirs.user_cache_dir("course-utils", appauthor=False))
+
+
+def need_room(folder: Path, needed: float, to_be_replaced: float = 0) -> None:
+    """Make sure, before anything is written, that a folder has room.
+
+    Args:
+        folder: Where will be written; it may not be there yet.
+        needed: Bytes that will be written.
+        to_be_replaced: Bytes of what will be deleted first, or is there already.
+
+    Raises:
+        NoRoomError: If the disk has too little.
+    """
+    there = next(place for place in (Path(folder), *Path(folder).absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free + to_be_replaced
+    if free < needed:
+        says = f"up to {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
+        raise NoRoomError(f"{folder}: {says}; free some disk, or choose another folder")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from course_utils.configuration import Recipe
 from course_utils.datasets import COLUMNS, ClipCache, DatasetError
 from course_utils.environment import need_torch
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
-from course_utils.files import write_beside, write_json
+from course_utils.files import need_room, write_beside, write_json
 from course_utils.mixing import render, what_to_render
 from course_utils.taxonomy import Taxonomy
 
@@ -84,7 +84,8 @@ def write_set(
         The folder.
 
     Raises:
-        DatasetError: If the folder holds another set, or other files, or the disk has too little room.
+        DatasetError: If the folder holds another set, or other files.
+        NoRoomError: If the disk has too little room.
 
     Lesson: 05_dataset_mixing
     """
@@ -113,7 +114,8 @@ def write_set(
         raise DatasetError(f"{out}: holds another set ({differ}); choose another folder, or --overwrite")
     if found is not None and not differ and is_stored_set(out):
         return out
-    _check_room(out, form, cache, plan, frames)
+    there = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    need_room(out, _size(form, cache, plan, frames), there)
     discarded = out.with_name(f".{out.name}-discarded.part")
     shutil.rmtree(discarded, ignore_errors=True)  # of a run that was killed
     if differ:  # moved away as a whole, so that no part of it is ever found in its place
@@ -295,17 +297,11 @@ def _hash_plan(plan: pd.DataFrame, cache: ClipCache) -> str:
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
 
 
-def _check_room(out: Path, form: str, cache: ClipCache, plan: pd.DataFrame, frames: MelSpectrogram) -> None:
+def _size(form: str, cache: ClipCache, plan: pd.DataFrame, frames: MelSpectrogram) -> int:
+    """Return how many bytes a set takes at most."""
     samples = cache.lengths[plan[list(_SIDES)].to_numpy()].sum(axis=1)
     numbers = samples if form == "wav" else len(frames.filterbank) * (1 + samples // frames.hop_length)
-    needed = 2 * int(numbers.sum()) + 1_000 * len(plan)  # 16 bits each; a row of the table, and a file's last block
-    there = next(folder for folder in (out, *out.parents) if folder.exists())
-    free = shutil.disk_usage(there).free + sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    if free < needed:
-        raise DatasetError(
-            f"{out}: the set needs up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; "
-            "free some, or choose another folder"
-        )
+    return 2 * int(numbers.sum()) + 1_000 * len(plan)  # 16 bits each; a row of the table, and a file's last block
 
 
 def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:

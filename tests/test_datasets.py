@@ -16,6 +16,7 @@ from course_utils import audio, datasets
 from course_utils.audio import AudioError
 from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
 from course_utils.datasets.table import metadata_from_names, parse_name
+from course_utils.files import NoRoomError
 from course_utils.taxonomy import Taxonomy
 
 OWN = ("frog", "rain", "wind")
@@ -129,7 +130,7 @@ def test_cache_holds_what_the_reader_reads(tones):
     cache = ClipCache.open(dataset, progress=False)
     assert len(cache) == 120
     for row in (0, 57, 119):
-        assert np.abs(cache[row] - audio.read(dataset.clips["path"][row])).max() <= 0.5 / 32_768 + 1e-7
+        assert np.array_equal(cache[row], audio.read(dataset.clips["path"][row]))
 
 
 def test_a_second_start_decodes_nothing(tones, monkeypatch):
@@ -209,7 +210,7 @@ def test_a_killed_build_leaves_no_half_cache(tones, own_cache):
     process = start_build(tones)
     process.stdout.readline()
     deadline = time.time() + 60
-    while not list(own_cache.glob("decoded/.*.part/samples.int16")) and time.time() < deadline:
+    while not list(own_cache.glob("decoded/.*.part/samples.float32")) and time.time() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -223,8 +224,8 @@ def test_halves_left_behind_are_cleared_away(tones, own_cache):
     folder = ClipCache.open(open_folder(tones), progress=False).folder
     half = folder.with_name(f".{folder.name}-x.part")
     half.mkdir()
-    (half / "samples.int16").write_bytes(b"12")
-    os.utime(half / "samples.int16", (0, 0))
+    (half / "samples.float32").write_bytes(b"12")
+    os.utime(half / "samples.float32", (0, 0))
     os.utime(half, (0, 0))
     fresh = folder.with_name(f".{folder.name}-y.part")
     fresh.mkdir()
@@ -240,6 +241,13 @@ def test_two_builders_end_with_one_good_cache(tones, own_cache):
     assert len(list((own_cache / "decoded").iterdir())) == 1
 
 
+def test_too_little_room_for_the_decoded_clips_is_said_before(tones, own_cache, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1_000))
+    with pytest.raises(NoRoomError, match="up to 5 MB needed, 0 MB free"):
+        ClipCache.open(open_folder(tones), progress=False)
+    assert not (own_cache / "decoded").exists()
+
+
 def test_memory_does_not_grow_with_the_data(tones):
     """All memory of the process, files mapped into it included, while it goes through 2,000 times 4 s."""
     if not os.path.exists("/proc/self/status"):
@@ -249,8 +257,8 @@ import sys, numpy as np
 from pathlib import Path
 from course_utils.datasets import cache as c
 folder = Path(sys.argv[1]); n, t = 2000, 88200
-with open(folder / "samples.int16", "wb") as file:
-    file.truncate(2 * n * t)
+with open(folder / "samples.float32", "wb") as file:
+    file.truncate(4 * n * t)
 import pandas as pd
 cache = c.ClipCache(pd.DataFrame(), folder, np.arange(n) * t, np.full(n, t), {})
 def resident():

@@ -14,6 +14,7 @@ import soundfile
 
 from course_utils.datasets import open_folder, urbansound8k
 from course_utils.datasets.urbansound8k import DownloadError
+from course_utils.files import NoRoomError
 
 
 def member(archive, name, data, kind=tarfile.REGTYPE, link=""):
@@ -184,8 +185,8 @@ def test_a_missing_page_is_said_at_once(tmp_path):
 
 
 def test_too_little_disk_is_said_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(urbansound8k.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1_000))
-    with Server() as server, pytest.raises(DownloadError, match="GB free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1_000))
+    with Server() as server, pytest.raises(NoRoomError, match="MB free"):
         download(tmp_path, server)
 
 

@@ -15,6 +15,7 @@ import torch
 from course_utils import audio, features, storage
 from course_utils.configuration import Recipe
 from course_utils.datasets import DatasetError
+from course_utils.files import NoRoomError
 from course_utils.mixing import LazyMixtures, pair, render
 from course_utils.storage import StoredMixtures, write_set
 from course_utils.taxonomy import Taxonomy
@@ -101,7 +102,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, cache):
 
 def test_too_little_room_is_said_before(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("U", (), {"free": 1_000})())
-    with pytest.raises(DatasetError, match="are free"):
+    with pytest.raises(NoRoomError, match="0 MB free"):
         store(tmp_path / "set", "wav", cache)
     assert not (tmp_path / "set").exists()
 
@@ -177,7 +178,7 @@ def test_impossible_values_do_not_cost_the_old_set(tmp_path, cache, monkeypatch)
             store(out, wrong.get("form", "mel"), cache, overwrite=True, mel=wrong.get("mel", MEL))
         assert len(StoredMixtures(out)) == 180
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("U", (), {"free": 0})())
-    with pytest.raises(DatasetError, match=r"needs up to 8 MB, \d MB are free"):
+    with pytest.raises(NoRoomError, match=r"up to 8 MB needed, \d MB free"):
         store(out, "wav", cache, overwrite=True)
     assert len(StoredMixtures(out)) == 180
 

@@ -20,12 +20,11 @@ from tqdm.auto import tqdm
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE, AudioError
 from course_utils.datasets.table import ClipDataset
-from course_utils.files import build_beside, cache_folder
+from course_utils.files import build_beside, cache_folder, need_room
 
-VERSION = 1
+VERSION = 2
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
-_SCALE = 32_768  # int16 full scale
-_SAMPLE_BYTES = 2
+_SAMPLE_BYTES = 4  # float32; rounding to 16 bits changes the log-mels of soft clips
 _ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
 
 log = logging.getLogger(__name__)
@@ -63,11 +62,13 @@ class ClipCache:
 
         Raises:
             AudioError: If clips cannot be decoded and `skip_bad` is false, or if none can. All bad clips are named.
+            NoRoomError: If the disk has too little room for the decoded clips.
         """
         paths = [Path(path) for path in dataset.clips["path"]]
         place = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:8]
         folder = cache_folder() / "decoded" / f"{place}-{_fingerprint(paths)}"
         if not (folder / "index.json").is_file():
+            need_room(folder.parent, dataset.clips["duration"].sum() * SAMPLE_RATE * _SAMPLE_BYTES)
             _build(folder, paths, progress)
             _delete_others(folder, place)
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -109,8 +110,7 @@ class ClipCache:
         """Return the waveform of one clip, float32 `[T]`, at 22,050 Hz."""
         # Read, not mapped: the pages of a mapped file count as memory of the process.
         first = int(self.offsets[row]) * _SAMPLE_BYTES
-        samples = np.fromfile(self.folder / "samples.int16", "<i2", int(self.lengths[row]), offset=first)
-        return np.multiply(samples, 1 / _SCALE, dtype=np.float32)
+        return np.fromfile(self.folder / "samples.float32", "<f4", int(self.lengths[row]), offset=first)
 
 
 def _fingerprint(paths: list[Path]) -> str:
@@ -127,13 +127,13 @@ def _fingerprint(paths: list[Path]) -> str:
 def _build(folder: Path, paths: list[Path], progress: bool) -> None:
     with build_beside(folder) as partial:
         lengths, bad = [], {}
-        with (partial / "samples.int16").open("wb") as file:
+        with (partial / "samples.float32").open("wb") as file:
             clips = _decoded(paths)
             for path, clip in tqdm(clips, "decode", len(paths), unit="clip", disable=not progress, leave=False):
                 if isinstance(clip, AudioError):
                     bad[str(path)] = str(clip)
-                    clip = np.zeros(0, np.int16)
-                file.write(clip.astype("<i2").tobytes())
+                    clip = np.zeros(0, np.float32)
+                file.write(clip.astype("<f4").tobytes())
                 lengths.append(len(clip))
         (partial / "index.json").write_text(json.dumps({"lengths": lengths, "bad": bad}), encoding="utf-8")
 
@@ -141,10 +141,9 @@ def _build(folder: Path, paths: list[Path], progress: bool) -> None:
 def _decoded(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | AudioError]]:
     def decode(path: Path) -> np.ndarray | AudioError:
         try:
-            scaled = np.rint(audio.read(path) * _SCALE)
+            return audio.read(path)
         except AudioError as error:
             return error
-        return np.clip(scaled, -_SCALE, _SCALE - 1).astype(np.int16)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), _CHUNK):

@@ -20,7 +20,7 @@ import pooch
 from tqdm.auto import tqdm
 
 from course_utils.datasets.table import DatasetError, open_folder, parse_name
-from course_utils.files import build_beside, write_beside
+from course_utils.files import build_beside, need_room, write_beside
 
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
 MD5 = "9aa69802bbf37fb986f71ec1483a196e"
@@ -52,6 +52,7 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
 
     Raises:
         DownloadError: If the connection breaks off repeatedly, the disk is full, or the archive has another sum.
+        NoRoomError: If the disk has too little room for the rest.
     """
     root = Path(root)
     target = root / FOLDER
@@ -173,7 +174,7 @@ def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
         if start and response.status != 206:  # the server sends all of it again
             start = 0
         rest = int(response.headers.get("Content-Length") or 0)
-        _check_disk(partial.parent, int(rest + (start + rest) * _UNPACKED_OVER_PACKED))
+        need_room(partial.parent, rest + (start + rest) * _UNPACKED_OVER_PACKED)
         bar = tqdm(desc="download", total=start + rest, initial=start, unit="B", unit_scale=True, disable=not progress)
         with bar, partial.open("ab" if start else "wb") as file:
             while block := response.read(_BLOCK):
@@ -181,14 +182,6 @@ def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
                 bar.update(len(block))
     if rest and partial.stat().st_size < start + rest:
         raise ConnectionError(f"the connection broke off after {partial.stat().st_size} of {start + rest} bytes")
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DownloadError(
-            f"{folder}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed; free some, or choose another --root"
-        )
 
 
 def _unpack(archive: Path, target: Path, progress: bool) -> None:
