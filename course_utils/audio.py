@@ -64,7 +64,9 @@ def read(
     if not np.isfinite(samples).all():
         count = int((~np.isfinite(samples)).sum())
         raise AudioError(f"{path}: {count} samples are not numbers (NaN or infinite); delete it or export it again")
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+    channels = samples.shape[1]
+    # The mean over channels, as a product: NumPy's `mean` along a short axis takes longer than all else here.
+    mono = samples @ np.full(channels, 1 / channels, np.float32) if channels > 1 else samples[:, 0]
     return mono if sample_rate is None else resample(mono, rate, sample_rate)
 
 

@@ -19,10 +19,12 @@ from numpy.typing import ArrayLike
 from course_utils.audio import SAMPLE_RATE
 from course_utils.files import write_beside
 from course_utils.plots import BLUE, COLOUR_MAP, GREY, ORANGE
+from course_utils.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
 CARD, INK = "#FBFBF8", "#222222"
 DOTS_PER_INCH = 110
@@ -163,6 +165,96 @@ def mel_filters() -> Figure:
     return figure
 
 
+def slices() -> Figure:
+    """Draw how overlapping slices are cut from one recording.
+
+    Lesson: 04_urbansound8k
+    """
+    rng, seconds = np.random.default_rng(3), 11.0
+    time = np.arange(0, seconds, 0.004)
+    barks = sum(np.exp(-(((time - at) / 0.35) ** 2)) for at in (1.2, 2.9, 4.7, 6.4, 9.4))
+    figure = _card(9.0, 3.6)
+    ax = figure.subplots()
+    ax.plot(time, 0.45 * (0.06 + barks) * rng.uniform(-1, 1, len(time)), color=GREY, linewidth=0.6)
+    ax.text(seconds, 0.62, "one recording, fsID 100263", ha="right", color=INK)
+    for i, start in enumerate((0.5, 2.5, 4.5, 6.5)):
+        y = -1.05 - 0.42 * i
+        ax.barh(y, 4, left=start, height=0.3, color=BLUE)
+        others = [(max(start, s), min(start + 4, s + 4)) for s in (0.5, 2.5, 4.5, 6.5) if 0 < abs(s - start) < 4]
+        for low, high in others:
+            ax.barh(y, high - low, left=low, height=0.3, color=ORANGE)
+        ax.text(start - 0.1, y, f"100263-3-0-{i}.wav", ha="right" if i else "left", va="center", fontsize=9)
+    ax.texts[1].set_position((4.6, -1.05))
+    ax.annotate("", (0.5, -0.76), (2.5, -0.76), arrowprops={"arrowstyle": "<->", "color": INK})
+    ax.text(1.5, -0.74, "hop 2 s", ha="center", va="bottom", fontsize=9)
+    ax.text(seconds, -2.75, "orange: samples that another clip holds, too", ha="right", color=ORANGE)
+    ax.set(xlim=(-0.1, seconds + 0.1), ylim=(-2.95, 0.85), title="Four clips of 4 s from one recording")
+    ax.axis("off")
+    return figure
+
+
+def pairs() -> Figure:
+    """Draw the table of all pairs of ten classes, with the combination ID in each cell that counts.
+
+    Lesson: 05_dataset_mixing
+    """
+    taxonomy = Taxonomy()
+    n = taxonomy.n_classes
+    figure = _card(7.6, 5.6)
+    ax = figure.subplots()
+    for row in range(n):
+        for column in range(n):
+            counts = column >= row
+            colour = (BLUE if column > row else ORANGE) if counts else CARD
+            ax.add_patch(_rectangle(column, row, colour, "white" if counts else "#DDDDDD"))
+            number = int(taxonomy.combination_id(row, column)) if counts else "·"
+            ax.text(column, row, number, ha="center", va="center", color="white" if counts else GREY, fontsize=9)
+    ax.set_xticks(range(n), taxonomy.classes, rotation=40, ha="left")
+    ax.set_yticks(range(n), taxonomy.classes)
+    ax.xaxis.tick_top()
+    ax.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal", facecolor=CARD)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    figure.supxlabel("45 pairs of two classes (blue) and 10 of one class (orange): 55 combinations", fontsize=10)
+    return figure
+
+
+def mixing() -> Figure:
+    """Draw the report's way from clips to mixtures, and what a split after mixing does.
+
+    Lesson: 05_dataset_mixing
+    """
+    colours = {"A": BLUE, "B": ORANGE, "C": "#009E73", "D": "#666666"}
+    replicas = "ABCD" * 3
+    shuffled = "CABDACDBBACD"
+    test = (2, 5)  # pairs
+    figure = _card(9.0, 4.6)
+    ax = figure.subplots()
+
+    def write(x: float, y: float, letter: str) -> None:
+        ax.add_patch(_rectangle(x, y, colours[letter], CARD, 0.9))
+        ax.text(x, y, letter, ha="center", va="center", color="white", fontsize=10)
+
+    for x, letters in ((0, "ABCD"), (3, replicas), (6, shuffled)):
+        for i, letter in enumerate(letters):
+            write(x, 5.5 + i - (len(letters) - 1) / 2, letter)
+    for i, (first, second) in enumerate(zip(shuffled[::2], shuffled[1::2], strict=True)):
+        y, is_test = 2.0 * i + 0.5, i in test
+        write(9, y, first)
+        write(10, y, second)
+        says = f"test: {first} and {second} are in training, too" if is_test else "training"
+        ax.text(15.2, y, says, va="center", fontsize=10, color=INK, fontweight="bold" if is_test else "normal")
+    for x, head in ((0, "clips"), (3, "three replicas"), (6, "shuffled"), (9.5, "pairs, joined"), (12.9, "as data")):
+        ax.text(x, -1.5, head, ha="center", va="bottom", fontsize=10)
+    ax.text(15.2, -1.5, "split", va="bottom", fontsize=10)
+    ax.text(12.9, 5.5, "mel,\nnoise,\none file", ha="center", va="center", fontsize=9)
+    for x in (0.8, 3.8, 6.8, 10.7, 14.1):
+        ax.annotate("", (x + 1.0, 5.5), (x, 5.5), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.4})
+    ax.set(xlim=(-0.8, 23.5), ylim=(12, -2.3))
+    ax.axis("off")
+    return figure
+
+
 DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "framing": (
         framing,
@@ -187,6 +279,23 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         "Above: a curve of mel over frequency, steep at first and flatter later. Twelve marks, equally spaced on the "
         "mel axis, meet the curve and fall onto the frequency axis, where they lie close together below 1,000 Hz and "
         "far apart above. Below: ten triangles whose corners stand on these places; they become wider to the right.",
+    ),
+    "slices": (
+        slices,
+        "The waveform of a recording of eleven seconds with five barks. Below it four bars, its slices, each four "
+        "seconds long and two seconds after the one before. Where bars overlap they are orange: all of the two in the "
+        "middle, half of the first and half of the last.",
+    ),
+    "pairs": (
+        pairs,
+        "A table of ten classes by ten classes. On the diagonal, in orange, are the ten pairs of one class; above it, "
+        "in blue, the 45 pairs of two classes. Each has its combination ID, from 0 to 54, row after row. The cells "
+        "below the diagonal repeat those above and hold only a dot.",
+    ),
+    "mixing": (
+        mixing,
+        "Four clips A, B, C and D are written down three times each, shuffled, and joined in six pairs. Each pair "
+        "becomes a mel spectrogram with noise, in a file. Then the pairs are split. Two pairs are for the test; each of their clips is in a pair for training, too.",
     ),
 }
 
@@ -228,6 +337,12 @@ def _card(width: float, height: float) -> Figure:
 def _picture(ax: Axes, values: ArrayLike, title: str) -> None:
     ax.imshow(np.asarray(values), origin="lower", aspect="auto", cmap=COLOUR_MAP, interpolation="nearest")
     ax.set_title(title, fontsize=10)
+
+
+def _rectangle(x: float, y: float, face: str, edge: str, size: float = 1.0) -> Patch:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - size / 2, y - size / 2), size, size, facecolor=face, edgecolor=edge)
 
 
 def _png(draw: Callable[[], Figure]) -> bytes:

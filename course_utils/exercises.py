@@ -220,6 +220,119 @@ def check_03_2(answer: Any) -> None:
         _wrong(f"{value:g} bands work, but more would, too.", "Try all numbers in a loop; stop at the first empty row.")
 
 
+@_asks_for("a function of start_1, end_1, start_2 and end_2 that returns True or False")
+def check_04_1(answer: Any) -> None:
+    """Check a function that says whether two clips of one recording share samples."""
+    cases = (
+        ((0, 4, 2, 6), True, "Both hold the seconds from 2 to 4."),
+        ((0, 4, 4, 8), False, "They only touch: the first ends where the second begins. Use < and not <=."),
+        ((0, 4, 6, 10), False, "There are two seconds between them."),
+        ((2, 6, 0, 4), True, "The second may also begin before the first."),
+        ((0, 4, 1, 2), True, "One may lie within the other: then they share all of it."),
+        ((1, 2, 0, 4), True, "One may lie within the other: then they share all of it."),
+        ((4, 8, 0, 4), False, "They only touch: the second ends where the first begins. Use < and not <=."),
+    )
+    for times, shares, hint in cases:
+        try:
+            value = bool(answer(*times))
+        except Exception:  # whatever a student's function may raise
+            _wrong("calling it with four numbers gives no True or False.", "Write `def answer(start_1, end_1, …)`.")
+            return
+        if value != shares:
+            _wrong(f"for {times[0]}–{times[1]} s and {times[2]}–{times[3]} s it returns {value}.", hint)
+            return
+    _right("each begins before the other ends.")
+
+
+@_asks_for("a probability between 0 and 1")
+def check_04_2(answer: Any) -> None:
+    """Check the probability that ten clips, each in the test with probability 0.2, all land on one side."""
+    hints = {
+        0: ("that is about the probability that all ten are in the test.", "They may also be all in training."),
+        0.2: (
+            "0.2 is the probability for one clip to be in the test.",
+            "Ten clips have to do the same, each by itself.",
+        ),
+        0.8: (
+            "0.8 is the probability for one clip to be in training.",
+            "Ten clips have to do the same, each by itself.",
+        ),
+        0.893: ("that is the probability that both sides have some.", "Take it away from 1."),
+    }
+    _check_number(
+        answer,
+        0.8**10 + 0.2**10,
+        "0.8^10 + 0.2^10. With nine recordings of ten, both sides get some.",
+        hints,
+        no_number="A probability: a number between 0 and 1.",
+        otherwise="All ten in training: 0.8 times 0.8, ten times over. Then add all ten in the test.",
+        tolerance=0.001,
+    )
+
+
+@_asks_for("a share between 0 and 1")
+def check_05_1(answer: Any) -> None:
+    """Check the share of mixtures of one class when ten classes are equally frequent."""
+    hints = {
+        10 / 55: ("10 / 55 would hold if all combinations were equally likely.", "Are they? Two orders give a + b."),
+        0.01: ("0.01 is the share of one such pair, such as dog + dog.", "There are ten classes."),
+        0.9: ("0.9 is the share of the unlike pairs.", "Take it away from 1."),
+    }
+    _check_number(
+        answer,
+        0.1,
+        "whatever the first is, the second is of the same class with probability 1/10.",
+        hints,
+        no_number="A share: a number between 0 and 1.",
+        otherwise="The first clip has some class. With what probability has the second the same one?",
+        tolerance=0.002,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a number")
+def check_05_2(answer: Any) -> None:
+    """Check the factor for the amplitude that lowers the level by 10 dB."""
+    hints = {
+        0.1: ("0.1 is the factor for the power.", "Power is the square of the amplitude."),
+        10: ("a factor above 1 makes it louder, and 10 is one for the power.", "It has to become softer."),
+        3.162: ("that makes the clip louder by 10 dB.", "It has to become softer: divide."),
+        0.562: ("0.562 is 10 to the power of −10/40.", "The exponent is −10/20."),
+    }
+    _check_number(
+        answer,
+        10**-0.5,
+        "10^(−10/20): a tenth of the power is the square root of a tenth of the amplitude.",
+        hints,
+        no_number="One number, by which all samples are multiplied.",
+        otherwise="10 dB less is a tenth of the power. By what must one multiply the samples for that?",
+        tolerance=0.002,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a probability between 0 and 1")
+def check_05_3(answer: Any) -> None:
+    """Check the probability that both clips of a test mixture are in training mixtures, too."""
+    hints = {
+        0.96: ("0.96 is the probability for one of the two clips.", "Both have to be there."),
+        0.64: ("0.64 holds if each clip were in one other mixture.", "There are two other mixtures with each."),
+        0.8: ("0.8 is the probability that one other mixture is in training.", "Each clip is in two others."),
+        0.0784: ("that is the probability that at least one is new.", "Take it away from 1."),
+        0.998: ("that is about the probability that at least one of the two is in training.", "Both have to be there."),
+    }
+    _check_number(
+        answer,
+        0.96**2,
+        "one clip: 1 − 0.2² = 0.96. Two clips: 0.96² = 0.92.",
+        hints,
+        no_number="A probability: a number between 0 and 1.",
+        otherwise="Begin with one clip. It is unknown only if both of its other mixtures are in the test: 0.2 · 0.2.",
+        tolerance=0.0045,
+        wrong="{:.3g} is not it.",
+    )
+
+
 def _check_number(
     answer: Any,
     right: float,

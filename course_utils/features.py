@@ -315,8 +315,9 @@ class LogMel(nn.Module):
 def add_noise(mel: Tensor, snr: float, generator: torch.Generator | None = None) -> Tensor:
     """Add the power of white noise to a mel power spectrogram.
 
-    The power of white noise in a band is exponentially distributed, and equal on average in all bands of a filterbank
-    of equal areas. It is added as power: noise and sound are uncorrelated, so their powers add on average.
+    Its power is equal on average in all bands of a filterbank of equal areas, and exponentially distributed in each
+    cell, as that of one frequency bin. (Noise on the waveform is smoother in wide bands, which take the mean of many.)
+    It is added as power: noise and sound are uncorrelated, so their powers add on average.
 
     Args:
         mel: Mel power, `[..., n_mels, frames]`.

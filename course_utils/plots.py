@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from course_utils.audio import SAMPLE_RATE
+from course_utils.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 COLOUR_MAP = "magma"
@@ -195,6 +197,56 @@ def probabilities(
     ax.barh(labels, [values[name] for name in names], color=colours)
     ax.invert_yaxis()
     ax.set(xlabel="probability", title=title, xlim=(0, 1))
+    return ax
+
+
+def slices(clips: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw the slices of one recording on its time line; what another slice holds, too, is orange.
+
+    Args:
+        clips: The rows of one recording, with `slice_file_name`, `start` and `end` in seconds.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+    """
+    ax = ax or _new_axes(height=0.6 + 0.3 * len(clips))
+    for place, clip in enumerate(clips.itertuples()):
+        ax.barh(place, clip.end - clip.start, left=clip.start, height=0.7, color=BLUE)
+        for other in clips.drop(clip.Index).itertuples():
+            start, end = max(clip.start, other.start), min(clip.end, other.end)
+            if start < end:
+                ax.barh(place, end - start, left=start, height=0.7, color=ORANGE)
+    ax.set_yticks(range(len(clips)), clips["slice_file_name"])
+    ax.invert_yaxis()
+    ax.set(xlabel="time in the recording, in s", title=title)
+    return ax
+
+
+def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw how many mixtures there are of each combination, as a table of class by class.
+
+    Args:
+        counts: `[n_combinations]`, in the order of the combination IDs.
+        taxonomy: The classes.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+
+    Raises:
+        ValueError: If there is not one number a combination.
+    """
+    import matplotlib as mpl
+    import seaborn
+
+    values, n = _array(counts), taxonomy.n_classes
+    if len(values) != taxonomy.n_combinations:
+        raise ValueError(f"{n} classes have {taxonomy.n_combinations} combinations; got {len(values)} numbers")
+    ax = ax or _new_axes(height=5.6, width=8.0)
+    table = np.full((n, n), np.nan)
+    table[tuple(taxonomy.pairs.T)] = values
+    style = {"annot": True, "fmt": ".0f", "annot_kws": {"size": 8}, "linewidths": 0.5, "square": True}
+    colours, labels = mpl.colormaps[COLOUR_MAP].resampled(SHADES), taxonomy.classes
+    seaborn.heatmap(table, ax=ax, vmin=0, cmap=colours, xticklabels=labels, yticklabels=labels, **style)
+    ax.collections[0].colorbar.set_label("mixtures")
+    ax.set(title=title, xlabel="class", ylabel="class")
     return ax
 
 

@@ -17,6 +17,10 @@ NAMES = [*Taxonomy().classes][::-1]
 TRUTH = {"01_2": "207193", "02_3": NAMES}  # what a check is given besides the answer
 
 
+def shares_samples(start_1, end_1, start_2, end_2):
+    return start_1 < end_2 and start_2 < end_1
+
+
 def mel_to_hz(mel):
     return 700 * (10 ** (mel / 2595) - 1)
 
@@ -35,6 +39,11 @@ RIGHT = {
         lambda mel: 700 * (torch.exp(mel / 2595 * np.log(10)) - 1),
     ],
     "03_2": [75],
+    "04_1": [shares_samples, lambda a, b, c, d: np.bool_(max(a, c) < min(b, d))],
+    "04_2": [0.8**10 + 0.2**10, 0.107, 0.8**10],
+    "05_1": [0.1, 1 / 10],
+    "05_2": [10**-0.5, 0.316, 1 / np.sqrt(10)],
+    "05_3": [0.96**2, 0.92],
 }
 WRONG = {
     "00_1": [
@@ -109,6 +118,47 @@ WRONG = {
         (-5, "whole number"),
         (None, "whole number"),
         ("many", "whole number"),
+    ],
+    "04_1": [
+        (lambda a, b, c, d: a <= d and c <= b, "Use < and not <="),
+        (lambda a, b, c, d: a <= c < b, "may also begin before"),
+        (lambda a, b, c, d: a < c < b or a < d < b, "within the other"),
+        (lambda a, b, c, d: True, "They only touch"),
+        (lambda a, b, c, d: c >= b, "seconds from 2 to 4"),
+        (lambda a, b: a < b, "def answer"),
+        (True, "def answer"),
+    ],
+    "04_2": [
+        (0.2**10, "all in training"),
+        (0.2, "each by itself"),
+        (0.8, "each by itself"),
+        (1 - 0.8**10, "Take it away from 1"),
+        (0.5, "ten times over"),
+        ("none", "a number between"),
+    ],
+    "05_1": [
+        (10 / 55, "Two orders"),
+        (0.01, "ten classes"),
+        (0.9, "Take it away"),
+        (0.5, "With what probability"),
+        (None, "between 0 and 1"),
+    ],
+    "05_2": [
+        (0.1, "square of the amplitude"),
+        (10, "become softer"),
+        (10**0.5, "divide"),
+        (10**-0.25, "−10/20"),
+        (0.5, "a tenth of the power"),
+        ("soft", "all samples"),
+    ],
+    "05_3": [
+        (0.96, "Both have to be there"),
+        (0.64, "two other mixtures"),
+        (0.8, "in two others"),
+        (1 - 0.96**2, "Take it away"),
+        (1 - 0.04**2, "Both have to be there"),
+        (0.5, "Begin with one clip"),
+        ([0.92], "between 0 and 1"),
     ],
 }
 

@@ -3,14 +3,17 @@ import warnings
 import ipywidgets
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 
 from course_utils import features, plots, profile
+from course_utils.taxonomy import Taxonomy
 
 TABLE = {"epoch": [1, 2], "train_loss": [0.5, 0.4], "valid_loss": [0.6, 0.5], "valid_mAP": [0.2, 0.3]}
 PICTURES = {
@@ -80,6 +83,32 @@ def test_a_window_sum_is_the_sum_of_its_windows():
     lines = plots.window_sum(torch.hann_window(1024), 512).get_lines()
     total = lines[-1].get_ydata()
     assert len(lines) == 9 and total[512:-512] == pytest.approx(np.ones(len(total) - 1024), abs=1e-6)
+
+
+def test_slices_are_bars_from_start_to_end_and_orange_where_another_overlaps():
+    clips = pd.DataFrame({"slice_file_name": list("abc"), "start": [0.0, 2.0, 6.0], "end": [4.0, 6.0, 7.0]}, [5, 3, 9])
+    ax = plots.slices(clips, title="a recording")
+    bars = [
+        (bar.get_x(), round(bar.get_y() + 0.35), bar.get_width(), to_hex(bar.get_facecolor()).upper())
+        for bar in ax.patches
+    ]
+    whole = [(0.0, 0, 4.0, plots.BLUE), (2.0, 1, 4.0, plots.BLUE), (6.0, 2, 1.0, plots.BLUE)]
+    shared = [(2.0, 0, 2.0, plots.ORANGE), (2.0, 1, 2.0, plots.ORANGE)]
+    assert sorted(bars) == sorted(whole + shared)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"] and ax.yaxis_inverted()
+    assert "in s" in ax.get_xlabel() and ax.get_title() == "a recording"
+
+
+def test_pair_counts_stand_in_their_cells():
+    taxonomy = Taxonomy(("dog", "cat", "cow"))
+    _, given = plt.subplots()
+    ax = plots.pair_counts([1, 2, 3, 4, 5, 6], taxonomy, given, "a title")
+    assert ax is given and ax.get_title() == "a title"
+    cells = np.asarray(ax.collections[0].get_array().filled(-1)).reshape(3, 3)
+    assert cells.tolist() == [[1, 2, 3], [-1, 4, 5], [-1, -1, 6]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dog", "cat", "cow"]
+    with pytest.raises(ValueError, match="6 combinations; got 5"):
+        plots.pair_counts(range(5), taxonomy)
 
 
 def test_empty_filters_are_not_drawn():
