@@ -51,7 +51,9 @@ class Audit:
         all_clips: Items all of whose clips the other part also uses.
         recording: Items with at least one clip whose recording the other part also uses.
         samples: Items with at least one clip that shares raw samples with a clip of the other part: the same recording,
-            and the time spans overlap. Clips of unknown `start` and `end` share samples only with themselves.
+            and the time spans from `start` to `end` overlap. Clips of unknown times share samples only with
+            themselves. (UrbanSound8K's table puts neighbouring slices 0.5 s apart that are 2 s apart in the sound, so
+            that there this counts too many: see lesson 04_urbansound8k.)
         recordings: The recordings on both sides.
     """
 
