@@ -3,8 +3,8 @@
     python benchmarks/slice_times.py --data FOLDER
 
 FOLDER holds clips of UrbanSound8K, whole or in part. Two slices of one occurrence with neighbouring numbers are slid over
-each other, and the shift at which they fit best is compared with the difference of their `start`. From the shift follows
-how many clips really share samples with another, and how many of a random test with training.
+each other, and the shift at which they are most alike is compared with the difference of their `start`. From the shift
+follows how many clips really share samples with another, and how many of a random test with training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from course_utils import datasets, splits
 from course_utils.audio import SAMPLE_RATE
 from course_utils.datasets import ClipCache
 
-ALIKE = 0.9  # correlation from which two pieces count as the same sound
+LEAST = 0.5  # s that two slices must have in common: shorter pieces are alike by chance
 
 
 def neighbours(clips: pd.DataFrame) -> list[tuple[int, int]]:
@@ -33,12 +33,17 @@ def neighbours(clips: pd.DataFrame) -> list[tuple[int, int]]:
     return [(int(rows[i]), int(rows[i + 1])) for i in np.flatnonzero(is_pair)]
 
 
-def shift(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return the shift in seconds at which the end of `first` fits the beginning of `second` best, and how well."""
-    fit = correlate(first, second, method="fft")[len(second) :]  # from a shift of one sample on
-    best = int(fit[: len(first) - SAMPLE_RATE // 10].argmax()) + 1
-    length = min(len(first) - best, len(second))
-    return best / SAMPLE_RATE, float(np.corrcoef(first[best : best + length], second[:length])[0, 1])
+def shift(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the shift in seconds at which the end of `first` and the beginning of `second` are most alike.
+
+    Alike is the sum of products over the root of both energies, for every shift that leaves `LEAST` seconds in common.
+    """
+    shifts = np.arange(1, len(first) - round(LEAST * SAMPLE_RATE))
+    products = correlate(first, second, method="fft")[len(second) - 1 + shifts]
+    before = [np.concatenate([[0], np.cumsum(clip.astype(np.float64) ** 2)]) for clip in (first, second)]
+    ends = np.minimum(len(first), shifts + len(second))
+    energies = (before[0][ends] - before[0][shifts]) * before[1][ends - shifts]
+    return float(shifts[(products / np.sqrt(energies + 1e-12)).argmax()] / SAMPLE_RATE)
 
 
 def sharing(table: pd.DataFrame, tests: int = 20) -> tuple[float, float]:
@@ -66,12 +71,11 @@ def main() -> None:
     names = table["slice_file_name"].str.extract(r"\d+-\d+-(\d+)-(\d+)").astype(int)
     table["occurrence"], table["slice"] = names[0], names[1]
     pairs = neighbours(table.iloc[: len(cache)])
-    rows = [(table["start"][b] - table["start"][a], *shift(cache[a], cache[b])) for a, b in tqdm(pairs, leave=False)]
-    found = pd.DataFrame(rows, columns=["by the table", "by the sound", "correlation"])
-    sure = found[found["correlation"] > ALIKE].round(2)
-    print(f"{len(found)} pairs of neighbouring slices; {len(sure)} with a correlation above {ALIKE}. Shifts, in s:")
-    print(sure.groupby(["by the table", "by the sound"]).size().nlargest(4).to_string())
-    hop = sure["by the sound"].mode()[0] - sure["by the table"].mode()[0]
+    rows = [(table["start"][b] - table["start"][a], shift(cache[a], cache[b])) for a, b in tqdm(pairs, leave=False)]
+    found = pd.DataFrame(rows, columns=["by the table", "by the sound"]).round(2)
+    print(f"{len(found)} pairs of neighbouring slices. Most frequent shifts, in s:")
+    print(found.groupby(["by the table", "by the sound"]).size().nlargest(4).to_string())
+    hop = found["by the sound"].mode()[0] - found["by the table"].mode()[0]
     moved = hop * table["slice"]
     by_sound = table.assign(start=table["start"] + moved, end=table["end"] + moved - 1e-6)
     for says, times in (("by the table", table), ("by the sound", by_sound)):

@@ -178,7 +178,7 @@ def mix(
     data: Data,
     out: Out,
     form: Annotated[str, typer.Option(help="`mel` (CNN10's) or `wav` (the CRNN's).")] = "mel",
-    overwrite: Annotated[bool, typer.Option(help="Replace another set in that folder.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Make it anew, and replace the set in that folder.")] = False,
     **options: Any,
 ) -> None:
     """Write the report's stored data sets: log-mels in shards, or WAV files and a table."""
@@ -190,7 +190,7 @@ def mix(
 
         if is_stored_set(Path(data)):
             raise ConfigurationError(f"{data}: a stored set already; --data takes a folder of clips")
-        config = _config(data, options, context)
+        config = dataclasses.replace(_config(data, options, context), fresh_pairs=False)  # they are written down
         parts = experiment.prepare(config)
         typer.echo("\n".join(parts.notes))
         plan = pd.concat([part.plan for part in (parts.train, parts.valid, parts.test)], ignore_index=True)

@@ -45,8 +45,8 @@ class Recipe:
             raise ConfigurationError(f"joint is one of {', '.join(joints)}, not {self.joint!r}")
         if self.replicas < 1:
             raise ConfigurationError(f"replicas must be at least 1, not {self.replicas}")
-        if not self.slot_seconds > 0:
-            raise ConfigurationError(f"slot_seconds must be positive, not {self.slot_seconds}")
+        if not 0 < self.slot_seconds < math.inf:
+            raise ConfigurationError(f"slot_seconds must be a positive number, not {self.slot_seconds}")
         for name in ("snr_range", "max_onset"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(f"{name} must be a number from 0 on, not {getattr(self, name)}")
@@ -142,6 +142,8 @@ class Config:
         for name in ("width", "n_fft", "hop_length", "n_mels", "epochs", "batch_size", "learning_rate", "devices"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.noise_snr is not None and not math.isfinite(self.noise_snr):
+            raise ConfigurationError(f"noise_snr must be a number, not {self.noise_snr}")
         if not 0 <= self.valid_fraction < 1:
             raise ConfigurationError(f"valid_fraction must be in 0 … 1, not {self.valid_fraction}")
         if self.split == "random" and self.fresh_pairs:

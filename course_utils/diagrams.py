@@ -244,10 +244,10 @@ def mixing() -> Figure:
         write(10, y, second)
         says = f"test: {first} and {second} are in training, too" if is_test else "training"
         ax.text(15.2, y, says, va="center", fontsize=10, color=INK, fontweight="bold" if is_test else "normal")
-    for x, head in ((0, "clips"), (3, "three replicas"), (6, "shuffled"), (9.5, "pairs, joined"), (12.9, "as data")):
+    for x, head in ((0, "clips"), (3, "three replicas"), (6, "shuffled"), (9.5, "pairs, joined"), (12.9, "stored")):
         ax.text(x, -1.5, head, ha="center", va="bottom", fontsize=10)
     ax.text(15.2, -1.5, "split", va="bottom", fontsize=10)
-    ax.text(12.9, 5.5, "mel,\nnoise,\none file", ha="center", va="center", fontsize=9)
+    ax.text(12.9, 5.5, "as mel\nspectro-\ngrams,\nwith noise", ha="center", va="center", fontsize=9)
     for x in (0.8, 3.8, 6.8, 10.7, 14.1):
         ax.annotate("", (x + 1.0, 5.5), (x, 5.5), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.4})
     ax.set(xlim=(-0.8, 23.5), ylim=(12, -2.3))
@@ -295,7 +295,7 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "mixing": (
         mixing,
         "Four clips A, B, C and D are written down three times each, shuffled, and joined in six pairs. Each pair "
-        "becomes a mel spectrogram with noise, in a file. Then the pairs are split. Two pairs are for the test; each of their clips is in a pair for training, too.",
+        "is stored as a mel spectrogram with noise. Then the pairs are split. Two pairs are for the test; each of their clips is in a pair for training, too.",
     ),
 }
 

@@ -272,19 +272,20 @@ def check_04_2(answer: Any) -> None:
 
 @_asks_for("a share between 0 and 1")
 def check_05_1(answer: Any) -> None:
-    """Check the share of mixtures of one class when ten classes are equally frequent."""
+    """Check the share of mixtures with a dog and a siren, of clips that are dogs by 3/4 and sirens by 1/4."""
     hints = {
-        10 / 55: ("10 / 55 would hold if all combinations were equally likely.", "Are they? Two orders give a + b."),
-        0.01: ("0.01 is the share of one such pair, such as dog + dog.", "There are ten classes."),
-        0.9: ("0.9 is the share of the unlike pairs.", "Take it away from 1."),
+        0.1875: ("that is first the dog, then the siren.", "The siren may come first as well."),
+        0.5625: ("that is the share of two dogs.", "One clip has to be a siren."),
+        0.0625: ("that is the share of two sirens.", "One clip has to be a dog."),
+        0.625: ("that is the share of the mixtures of one class.", "Take it away from 1."),
     }
     _check_number(
         answer,
-        0.1,
-        "whatever the first is, the second is of the same class with probability 1/10.",
+        0.375,
+        "2 · 0.75 · 0.25: the dog first, or the siren first.",
         hints,
         no_number="A share: a number between 0 and 1.",
-        otherwise="The first clip has some class. With what probability has the second the same one?",
+        otherwise="Multiply the share of the dogs by that of the sirens, for each of the two orders.",
         tolerance=0.002,
         wrong="{:.3g} is not it.",
     )
@@ -302,7 +303,7 @@ def check_05_2(answer: Any) -> None:
     _check_number(
         answer,
         10**-0.5,
-        "10^(−10/20): a tenth of the power is the square root of a tenth of the amplitude.",
+        "10^(−10/20), which is √0.1: the power becomes a tenth, the amplitude the root of a tenth.",
         hints,
         no_number="One number, by which all samples are multiplied.",
         otherwise="10 dB less is a tenth of the power. By what must one multiply the samples for that?",

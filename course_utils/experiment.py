@@ -12,7 +12,7 @@ import pandas as pd
 
 from course_utils import datasets, models, splits
 from course_utils.audio import SAMPLE_RATE
-from course_utils.configuration import Config
+from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.environment import need_torch
 from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips
@@ -207,6 +207,8 @@ def _fingerprint(clips: pd.DataFrame) -> str:
 
 
 def _prepare_stored(config: Config) -> Mixtures:
+    if config.fresh_pairs:
+        raise ConfigurationError(f"{config.data}: a stored set has fixed pairs; give a folder of clips for fresh ones")
     whole = StoredMixtures(config.data)
     form = whole.configuration["form"]
     if config.model == "crnn" and form == "mel":

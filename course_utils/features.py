@@ -264,6 +264,9 @@ class MelSpectrogram(nn.Module):
         fmin: Lower edge of the first band, in Hz.
         fmax: Upper edge of the last band, in Hz; None means half the sampling rate.
 
+    Raises:
+        ValueError: If the hop is not positive, or for the reasons of `mel_filterbank`.
+
     Lesson: 03_mel_scale
     """
 
@@ -277,6 +280,8 @@ class MelSpectrogram(nn.Module):
         fmax: float | None = None,
     ) -> None:
         super().__init__()
+        if hop_length < 1:
+            raise ValueError(f"hop_length must be at least 1, not {hop_length}")
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax), persistent=False)
 
@@ -327,8 +332,13 @@ def add_noise(mel: Tensor, snr: float, generator: torch.Generator | None = None)
     Returns:
         Mel power with noise, the same shape.
 
+    Raises:
+        ValueError: If `snr` is infinite or not a number.
+
     Lesson: 05_dataset_mixing
     """
+    if not math.isfinite(snr):
+        raise ValueError(f"snr must be a number, not {snr}")
     noise = torch.empty_like(mel).exponential_(generator=generator)
     scale = mel.sum(dim=(-2, -1), keepdim=True) / noise.sum(dim=(-2, -1), keepdim=True)
     return mel + noise * scale * 10.0 ** (-snr / 10.0)

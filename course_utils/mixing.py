@@ -26,8 +26,9 @@ need_torch()
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
-from torch.nn import functional  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
+
+SILENCE = 1e-10  # mean power, −100 dB; below it there is nothing to scale
 
 
 def pair(
@@ -36,7 +37,7 @@ def pair(
     """Pair clips: replicate them, shuffle, and join neighbours; or draw all combinations equally often.
 
     Balanced, the numbers of any two combinations differ by one at most, and so do those of any two clips of a class.
-    Combinations with a class that has no clip are left out.
+    Combinations with a class that has no clip are left out. Either way a clip may, rarely, be paired with itself.
 
     Args:
         clips: The table of clips.
@@ -142,7 +143,9 @@ def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: i
     lengths = torch.tensor([sound.shape[-1] for sound in sounds])
     silence = 0.0 if sounds[0].dim() == 1 else -100.0
     longest = max(int(lengths.max()), at_least)
-    padded = torch.stack([functional.pad(sound, (0, longest - sound.shape[-1]), value=silence) for sound in sounds])
+    padded = torch.full((len(sounds), *sounds[0].shape[:-1], longest), silence)
+    for row, sound in zip(padded, sounds, strict=True):
+        row[..., : sound.shape[-1]] = sound
     multi_hot = torch.from_numpy(taxonomy.multi_hot(combinations))
     return Batch(padded, lengths, multi_hot, torch.tensor(combinations))
 
@@ -178,7 +181,9 @@ def render(
 
 
 def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> np.ndarray:
-    """Add a second waveform to a first, which keeps its level; silence stays silence.
+    """Add a second waveform to a first, which keeps its level.
+
+    If one is silent, of a mean power below −100 dB, the second keeps its level as well.
 
     Args:
         first: Samples, float32 `[T1]`.
@@ -191,8 +196,8 @@ def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> 
 
     Lesson: 05_dataset_mixing
     """
-    powers = [float(np.mean(clip.astype(np.float64) ** 2)) if len(clip) else 0.0 for clip in (first, second)]
-    gain = np.sqrt(powers[0] / powers[1]) * 10 ** (-snr / 20) if min(powers) > 0 else 1.0
+    powers = [_power(clip) for clip in (first, second)]
+    gain = np.sqrt(powers[0] / powers[1]) * 10 ** (-snr / 20) if min(powers) >= SILENCE else 1.0
     start = round(onset * SAMPLE_RATE)
     mixture = audio.fit_length(first, max(len(first), start + len(second))).copy()
     mixture[start : start + len(second)] += second * np.float32(gain)
@@ -200,12 +205,21 @@ def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> 
 
 
 def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
-    """Scale two waveforms to one energy (sum of squares), their mean before; silence stays as it is."""
-    energies = [float(np.sum(clip.astype(np.float64) ** 2)) for clip in (first, second)]
-    if min(energies) == 0:
+    """Scale two waveforms to one energy (sum of squares), their mean before.
+
+    If one is silent, of a mean power below −100 dB, both stay as they are.
+    """
+    powers = [_power(clip) for clip in (first, second)]
+    if min(powers) < SILENCE:
         return [first, second]
+    energies = [power * len(clip) for power, clip in zip(powers, (first, second), strict=True)]
     goal = sum(energies) / 2
     return [clip * np.float32(np.sqrt(goal / e)) for clip, e in zip((first, second), energies, strict=True)]
+
+
+def _power(clip: np.ndarray) -> float:
+    """Return the mean power of a waveform; 0 if it is empty."""
+    return float(np.mean(clip.astype(np.float64) ** 2)) if len(clip) else 0.0
 
 
 class LazyMixtures(Dataset):
@@ -259,6 +273,17 @@ class LazyMixtures(Dataset):
     def plan(self, plan: pd.DataFrame) -> None:
         self._plan, self._combinations = plan, plan["combination"].to_numpy()
         self._pairs, self._levels = what_to_render(plan)
+
+
+def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarray:
+    """Return how many samples `render` gives for every mixture, int64 `[N]`, without rendering it."""
+    first, second = cache.lengths[plan[["first", "second"]].to_numpy()].T
+    if recipe.joint == "slots":
+        return np.full(len(plan), 2 * round(recipe.slot_seconds * SAMPLE_RATE))
+    if recipe.joint == "overlay":
+        onsets = np.rint(plan["onset"].to_numpy() * SAMPLE_RATE).astype(np.int64)
+        return np.maximum(first, onsets + second)
+    return first + second
 
 
 def what_to_render(plan: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -246,7 +246,8 @@ def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, t
     colours, labels = mpl.colormaps[COLOUR_MAP].resampled(SHADES), taxonomy.classes
     seaborn.heatmap(table, ax=ax, vmin=0, cmap=colours, xticklabels=labels, yticklabels=labels, **style)
     ax.collections[0].colorbar.set_label("mixtures")
-    ax.set(title=title, xlabel="class", ylabel="class")
+    ax.set_title(title)
+    ax.tick_params(length=0)
     return ax
 
 

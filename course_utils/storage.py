@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +33,7 @@ from course_utils.datasets import COLUMNS, ClipCache, DatasetError
 from course_utils.environment import need_torch
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
 from course_utils.files import need_room, write_beside, write_json
-from course_utils.mixing import render, what_to_render
+from course_utils.mixing import lengths_of, render, what_to_render
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -44,6 +46,9 @@ FORMAT = 2  # of a stored set; a set of another format is refused
 SHARD = 256  # mixtures in one file of the mel form
 _CENTIBEL = 100  # stored log-mels are int16 in hundredths of a decibel
 _SIDES = ("first", "second")
+_AGAIN = "make the set again, with --overwrite"
+_DEFAULT_MEL = {name: value.default for name, value in inspect.signature(MelSpectrogram).parameters.items()}
+_PARTIAL = re.compile(r"\..+-\w{8}\.part(\.\w+)?")  # what `write_beside` writes to
 
 
 def write_set(
@@ -77,7 +82,7 @@ def write_set(
         noise_snr: Noise on the mel power at this signal-to-noise ratio in dB; None adds none.
         seed: Of the noise.
         split: How the plan was split, for the record.
-        overwrite: Replace a set that was made with another configuration.
+        overwrite: Make the set anew, whatever finished or other set is there.
         progress: Show a progress bar.
 
     Returns:
@@ -86,44 +91,52 @@ def write_set(
     Raises:
         DatasetError: If the folder holds another set, or other files.
         NoRoomError: If the disk has too little room.
+        ValueError: If `noise_snr` or a value of `mel` is impossible.
 
     Lesson: 05_dataset_mixing
     """
     if form not in ("mel", "wav"):
         raise DatasetError(f"the stored form is 'mel' or 'wav', not {form!r}")
-    out = Path(out).resolve()
+    # Whatever could fail is done before anything is deleted.
+    out, mel = Path(out), dict(mel or {})
+    frames = MelSpectrogram(**mel)
+    if noise_snr is not None:
+        add_noise(torch.ones(1, 1), noise_snr)
     configuration = {
         "format": FORMAT,
         "form": form,
         "sample_rate": SAMPLE_RATE,
         "recipe": asdict(recipe),
-        "mel": dict(mel or {}) if form == "mel" else {},
+        "mel": _DEFAULT_MEL | mel if form == "mel" else {},
         "noise_snr": noise_snr if form == "mel" else None,
         "seed": seed,
-        "split": json.loads(json.dumps(split or {})),  # as it will be read back
+        "split": dict(split or {}),
         "classes": list(taxonomy.classes),
         "mixtures": len(plan),
         "plan_hash": _hash_plan(plan, cache),
+        "sound": cache.digest,
     }
-    frames = MelSpectrogram(**configuration["mel"])  # before anything is deleted: it refuses impossible values
-    found = _find_configuration(out)
-    if found is None and out.is_dir() and any(not _is_partial(path) for path in out.iterdir()):
-        raise DatasetError(f"{out}: holds other files; choose a folder that is empty or not there yet")
-    differ = found is not None and _differences(found, configuration)
+    configuration = json.loads(json.dumps(configuration))  # as it will be read back
+    found, is_finished = _find_set(out), is_stored_set(out)
+    differ = _differences(found, configuration) if found else ""
     if differ and not overwrite:
         raise DatasetError(f"{out}: holds another set ({differ}); choose another folder, or --overwrite")
-    if found is not None and not differ and is_stored_set(out):
+    if is_finished and not overwrite:
+        (out / "unfinished.json").unlink(missing_ok=True)  # of a run that was killed just then
         return out
     there = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    need_room(out, _size(form, cache, plan, frames), there)
-    discarded = out.with_name(f".{out.name}-discarded.part")
-    shutil.rmtree(discarded, ignore_errors=True)  # of a run that was killed
-    if differ:  # moved away as a whole, so that no part of it is ever found in its place
-        out.rename(discarded)
-        shutil.rmtree(discarded)
+    need_room(out, _size(form, lengths_of(cache, plan, recipe), frames), there)
     out.mkdir(parents=True, exist_ok=True)
-    for half in out.rglob(".*.part*"):  # of a run that was killed
-        half.unlink()
+    for half in (*out.glob(".*"), *out.glob("shards/.*"), *out.glob("wav/*/.*")):
+        if _is_partial(half):  # of a run that was killed
+            half.unlink(missing_ok=True)
+    if differ or is_finished:
+        # Until all of the old set is gone, the folder says that it is neither.
+        write_json(out / "unfinished.json", {"format": FORMAT, "form": "being deleted"})
+        for name in ("set.json", "plan.csv"):
+            (out / name).unlink(missing_ok=True)
+        for name in ("shards", "wav"):
+            shutil.rmtree(out / name, ignore_errors=True)
     write_json(out / "unfinished.json", configuration)
     size = 1 if form == "wav" else SHARD
     name = "wav/{0:02d}/{1:06d}.wav" if form == "wav" else "shards/{1:05d}.npz"
@@ -135,7 +148,7 @@ def write_set(
 
     def write(file: str) -> tuple[str, int]:
         path, rows = out / file, files[file]
-        if not path.exists():
+        if not _is_whole(path):
             sounds = (render(cache, *pairs[row], recipe, *levels[row]) for row in rows)
             if form == "wav":
                 _save_wav(path, *sounds)
@@ -157,7 +170,7 @@ def write_set(
         table.to_csv(partial, index=False, na_rep="NaN")
         plan_checksum = _checksum(partial)
     write_json(out / "set.json", configuration | {"plan_checksum": plan_checksum})
-    (out / "unfinished.json").unlink()
+    (out / "unfinished.json").unlink(missing_ok=True)
     return out
 
 
@@ -220,19 +233,16 @@ class StoredMixtures(Dataset):
     def _read_shards(self) -> list[np.ndarray]:
         mels: list[np.ndarray] = []
         for name, checksum in self.plan[["file", "checksum"]].drop_duplicates().to_numpy():
-            try:
-                with np.load(self._checked(name, checksum)) as file:
-                    mels += np.split(file["mel"], np.cumsum(file["frames"])[:-1], axis=1)
-            except (ValueError, zipfile.BadZipFile) as error:
-                raise DatasetError(f"{self.folder / name}: damaged ({error}); make the set again") from error
+            with np.load(self._checked(name, checksum)) as file:
+                mels += np.split(file["mel"], np.cumsum(file["frames"])[:-1], axis=1)
         return mels
 
     def _checked(self, name: str, checksum: str) -> Path:
         path = self.folder / name
         if not path.is_file():
-            raise DatasetError(f"{path}: gone; make the set again")
+            raise DatasetError(f"{path}: gone; {_AGAIN}")
         if _checksum(path) != checksum:
-            raise DatasetError(f"{path}: not as it was written (its checksum differs); make the set again")
+            raise DatasetError(f"{path}: not as it was written (its checksum differs); {_AGAIN}")
         return path
 
 
@@ -251,20 +261,42 @@ def read_configuration(folder: Path | str) -> dict[str, Any]:
         unfinished = " (it was interrupted: run the same `mix` command again)"
         says = unfinished if (Path(folder) / "unfinished.json").is_file() else ""
         raise DatasetError(f"{folder}: no finished set of mixtures{says}")
-    found = _find_configuration(Path(folder)) or {}
-    if found.get("format") != FORMAT:
-        raise DatasetError(f"{folder}: format {found.get('format')}, this version reads {FORMAT}; make the set again")
+    found = _read_json(Path(folder) / "set.json") or {}
+    if found["format"] != FORMAT:
+        raise DatasetError(f"{folder}: format {found['format']}, this version reads {FORMAT}; {_AGAIN}")
     return found
 
 
-def _find_configuration(folder: Path) -> dict[str, Any] | None:
-    for path in (folder / "set.json", folder / "unfinished.json"):
-        if path.is_file():
-            try:
-                return dict(json.loads(path.read_text(encoding="utf-8")))
-            except ValueError as error:
-                raise DatasetError(f"{path}: damaged ({error}); delete {folder} and make the set again") from error
-    return None
+def _find_set(folder: Path) -> dict[str, Any] | None:
+    """Return what the set in a folder was, or is to be, made with; None if there is nothing at all.
+
+    Raises:
+        DatasetError: If there is anything else in the folder: nothing of it may be lost.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"{folder}: a file; choose a folder")
+    names = {path.name for path in folder.iterdir() if not _is_partial(path)} if folder.is_dir() else set()
+    others = sorted(names - {"set.json", "unfinished.json", "plan.csv", "shards", "wav"})
+    if others:
+        raise DatasetError(
+            f"{folder}: holds other files ({others[0]} …); choose a folder that is empty or not there yet"
+        )
+    found = _read_json(folder / "set.json") or _read_json(folder / "unfinished.json")
+    if names and found is None:
+        raise DatasetError(f"{folder}: holds parts of a set, and not what it was made with; delete it")
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "format" not in found:
+        raise DatasetError(f"{path}: damaged, or of something else; if it is of a set, delete {path.parent}")
+    return found
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -286,7 +318,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and ".part" in path.name
+    return _PARTIAL.fullmatch(path.name) is not None
 
 
 def _hash_plan(plan: pd.DataFrame, cache: ClipCache) -> str:
@@ -297,11 +329,10 @@ def _hash_plan(plan: pd.DataFrame, cache: ClipCache) -> str:
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
 
 
-def _size(form: str, cache: ClipCache, plan: pd.DataFrame, frames: MelSpectrogram) -> int:
+def _size(form: str, samples: np.ndarray, frames: MelSpectrogram) -> int:
     """Return how many bytes a set takes at most."""
-    samples = cache.lengths[plan[list(_SIDES)].to_numpy()].sum(axis=1)
     numbers = samples if form == "wav" else len(frames.filterbank) * (1 + samples // frames.hop_length)
-    return 2 * int(numbers.sum()) + 1_000 * len(plan)  # 16 bits each; a row of the table, and a file's last block
+    return 2 * int(numbers.sum()) + 1_000 * len(samples)  # 16 bits each; a row of the table, and what a file adds
 
 
 def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:
@@ -309,6 +340,19 @@ def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:
     sides = [cache.clips[columns].iloc[plan[side]].reset_index(drop=True).add_prefix(f"{side}_") for side in _SIDES]
     own = [name for name in ("combination", "split", "snr", "onset") if name in plan]
     return pd.concat([plan[own].reset_index(drop=True), *sides], axis=1)
+
+
+def _is_whole(path: Path) -> bool:
+    """Say whether a file of an earlier run is there and can be read: a power cut may have emptied it."""
+    try:
+        if path.suffix == ".wav":
+            audio.read(path)
+        else:
+            with np.load(path) as file:
+                return file["mel"].shape[1] == file["frames"].sum()
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # AudioError is a ValueError
+        return False
+    return True
 
 
 def _save_wav(path: Path, mixture: np.ndarray) -> None:

@@ -147,7 +147,21 @@ def test_a_changed_file_makes_a_new_cache(tmp_path, own_cache):
     audio.write(dataset.clips["path"][3], np.full(1_000, 0.25))
     after = ClipCache.open(dataset, progress=False)
     assert after.folder != before.folder and after[3][0] == pytest.approx(0.25, abs=1e-4) and len(after[3]) == 1_000
-    assert [f.name for f in (own_cache / "decoded").iterdir()] == [after.folder.name]
+    assert len(before[3]) == 11_025  # who has opened the old one may go on
+    os.utime(before.folder / "index.json", (0, 0))
+    audio.write(dataset.clips["path"][3], np.full(2_000, 0.25))
+    newest = ClipCache.open(dataset, progress=False)
+    assert {f.name for f in (own_cache / "decoded").iterdir()} == {after.folder.name, newest.folder.name}
+    with pytest.raises(AudioError, match="gone; open the data set again"):
+        before[3]
+    assert len({before.digest, after.digest, newest.digest}) == 3
+
+
+def test_a_cut_off_cache_is_named(cache):
+    samples = cache.folder / "samples.float32"
+    samples.write_bytes(samples.read_bytes()[:1_000])
+    with pytest.raises(AudioError, match="cut off; delete"):
+        cache[0]
 
 
 def test_bad_clips_are_all_named_or_skipped(tmp_path, caplog):
@@ -260,7 +274,7 @@ folder = Path(sys.argv[1]); n, t = 2000, 88200
 with open(folder / "samples.float32", "wb") as file:
     file.truncate(4 * n * t)
 import pandas as pd
-cache = c.ClipCache(pd.DataFrame(), folder, np.arange(n) * t, np.full(n, t), {})
+cache = c.ClipCache(pd.DataFrame(), folder, np.arange(n) * t, np.full(n, t), {}, "")
 def resident():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmRSS")).split()[1]) / 1024
 before = resident()

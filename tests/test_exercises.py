@@ -41,7 +41,7 @@ RIGHT = {
     "03_2": [75],
     "04_1": [shares_samples, lambda a, b, c, d: np.bool_(max(a, c) < min(b, d))],
     "04_2": [0.8**10 + 0.2**10, 0.107, 0.8**10],
-    "05_1": [0.1, 1 / 10],
+    "05_1": [0.375, 3 / 8],
     "05_2": [10**-0.5, 0.316, 1 / np.sqrt(10)],
     "05_3": [0.96**2, 0.92],
 }
@@ -137,10 +137,11 @@ WRONG = {
         ("none", "a number between"),
     ],
     "05_1": [
-        (10 / 55, "Two orders"),
-        (0.01, "ten classes"),
-        (0.9, "Take it away"),
-        (0.5, "With what probability"),
+        (0.1875, "may come first as well"),
+        (0.75**2, "has to be a siren"),
+        (0.25**2, "has to be a dog"),
+        (0.625, "Take it away"),
+        (0.5, "two orders"),
         (None, "between 0 and 1"),
     ],
     "05_2": [

@@ -83,6 +83,7 @@ WRONG_RECIPES = [
     {"replicas": 0},
     {"joint": "glue"},
     {"slot_seconds": 0.0},
+    {"slot_seconds": float("inf")},
     {"snr_range": -1.0},
     {"max_onset": float("inf")},
     {"max_onset": float("nan")},
@@ -133,10 +134,17 @@ def test_an_overlay_has_its_snr_and_its_onset(lengths, levels, snr, onset, seed)
     assert np.allclose(added, scale * second, atol=1e-5)
 
 
-def test_an_overlay_with_silence_is_the_other_clip():
-    noise, silent = np.random.default_rng(0).standard_normal(100).astype(np.float32), np.zeros(50, np.float32)
-    assert np.array_equal(overlay(noise, silent, 10.0, 0.0), noise)
-    assert np.array_equal(overlay(silent, noise, 10.0, 0.0), noise)
+@pytest.mark.parametrize("silent", [np.zeros(50), np.full(50, 1e-9), np.full(50, 1e-42), np.zeros(0)])
+def test_what_is_next_to_silent_is_not_scaled(silent):
+    noise, silent = np.random.default_rng(0).standard_normal(100).astype(np.float32), silent.astype(np.float32)
+    assert np.allclose(overlay(noise, silent, 10.0, 0.0), noise, atol=1e-8)
+    assert np.allclose(overlay(silent, noise, 10.0, 0.0), noise, atol=1e-8)
+    for pair_of_clips in ((noise, silent), (silent, noise)):
+        assert all(map(np.array_equal, mixing.equalize_energy(*pair_of_clips), pair_of_clips))
+
+
+def test_clips_are_not_written_to():
+    noise = np.random.default_rng(0).standard_normal(100).astype(np.float32)
     kept = noise.copy()
     overlay(noise, noise, 0.0, 0.0)
     assert np.array_equal(noise, kept)  # the cache's clips are not written to
@@ -164,6 +172,14 @@ def test_snr_and_onset_are_drawn_evenly_from_their_ranges(real_root):
         counts, _ = np.histogram(values, bins=4, range=(low, high))
         assert counts == pytest.approx(len(plan) / 4, rel=0.05)
     assert not {"snr", "onset"} & set(pair(clips, np.arange(9), TEN, Recipe(), np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("joint", ["butt", "slots", "overlay"])
+def test_the_length_of_a_mixture_is_known_before(cache, joint):
+    recipe = Recipe(joint=joint, slot_seconds=0.3, max_onset=0.4)
+    mixtures = LazyMixtures(cache, plan_of(cache, recipe), TEN, recipe)
+    rendered = [len(mixtures[row][0]) for row in range(len(mixtures))]
+    assert mixing.lengths_of(cache, mixtures.plan, recipe).tolist() == rendered
 
 
 def test_the_lazy_form_renders_overlays(cache):

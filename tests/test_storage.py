@@ -1,4 +1,3 @@
-import builtins
 import json
 import os
 import shutil
@@ -6,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -92,6 +93,67 @@ def test_a_finished_set_is_kept_and_another_is_refused(tmp_path, cache, monkeypa
     assert StoredMixtures(out).configuration["form"] == "wav" and not (out / "shards").exists()
 
 
+def test_other_files_beside_a_set_are_not_lost(tmp_path, cache):
+    _, out = store(tmp_path / "set", "mel", cache)
+    (out / "thesis.txt").write_text("ten years of work")
+    (out / ".my.partners.txt").write_text("and their names")
+    for keywords in ({}, {"overwrite": True}, {"overwrite": True, "noise_snr": 5.0}):
+        with pytest.raises(DatasetError, match="other files"):
+            store(out, "mel", cache, **keywords)
+    assert (out / "thesis.txt").exists() and (out / ".my.partners.txt").exists() and len(StoredMixtures(out)) == 180
+    (tmp_path / "colours").mkdir()
+    (tmp_path / "colours" / "set.json").write_text('{"colour": "red"}')
+    with pytest.raises(DatasetError, match="of something else"):
+        store(tmp_path / "colours", "mel", cache, overwrite=True)
+    assert "red" in (tmp_path / "colours" / "set.json").read_text(encoding="utf-8")
+    with pytest.raises(DatasetError, match="a file; choose a folder"):
+        store(out / "thesis.txt", "mel", cache)
+
+
+def test_a_set_is_made_where_one_stands(tmp_path, cache, monkeypatch):
+    _, out = store(tmp_path / "set", "mel", cache)
+    monkeypatch.chdir(out)
+    store(Path("."), "wav", cache, overwrite=True)
+    assert StoredMixtures(out).configuration["form"] == "wav" and not (out / "shards").exists()
+
+
+def test_a_damaged_set_is_made_again_when_told(tmp_path, cache):
+    _, out = store(tmp_path / "set", "mel", cache)
+    right = StoredMixtures(out)[3][0]
+    flip_a_bit(out / "shards" / "00000.npz")
+    with pytest.raises(DatasetError, match="make the set again, with --overwrite"):
+        StoredMixtures(out)
+    store(out, "mel", cache, overwrite=True)
+    assert torch.equal(StoredMixtures(out)[3][0], right)
+
+
+@pytest.mark.parametrize("form", ["mel", "wav"])
+@pytest.mark.parametrize("content", [b"", b"half of a file"])
+def test_a_file_that_a_power_cut_has_emptied_is_written_again(tmp_path, cache, form, content):
+    _, out = store(tmp_path / "set", form, cache)
+    right = StoredMixtures(out)[0][0]
+    (out / "set.json").rename(out / "unfinished.json")
+    next(out.glob("*/*.npz" if form == "mel" else "wav/*/*.wav")).write_bytes(content)
+    store(out, form, cache)
+    assert torch.equal(StoredMixtures(out)[0][0], right)
+
+
+def test_other_sound_of_the_same_names_is_another_set(tmp_path, cache):
+    _, out = store(tmp_path / "set", "mel", cache)
+    with pytest.raises(DatasetError, match="sound: "):
+        store(out, "mel", replace(cache, digest="other"))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(joint="slots", slot_seconds=0.7), Recipe(joint="overlay")])
+@pytest.mark.parametrize("form", ["mel", "wav"])
+def test_a_set_takes_no_more_room_than_was_asked_for(tmp_path, cache, recipe, form, monkeypatch):
+    asked = []
+    monkeypatch.setattr(storage, "need_room", lambda folder, needed, there: asked.append(needed))
+    _, out = store(tmp_path / "set", form, cache, recipe=recipe)
+    written = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    assert 0.3 < written / asked[0] <= 1
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path, cache):
     (tmp_path / "thesis.txt").write_text("ten years of work")
     for overwrite in (False, True):
@@ -121,9 +183,10 @@ def test_foreign_sets_are_refused(tmp_path, cache):
         StoredMixtures(out)
     with pytest.raises(DatasetError, match="format: 1 there, 2 wanted"):
         store(out, "mel", cache)
-    (out / "set.json").write_text("{")
-    with pytest.raises(DatasetError, match=r"set\.json: damaged"):
-        store(out, "mel", cache, overwrite=True)
+    for wrong in ("{", "[1]", ""):
+        (out / "set.json").write_text(wrong)
+        with pytest.raises(DatasetError, match=r"set\.json: damaged"):
+            store(out, "mel", cache, overwrite=True)
     with pytest.raises(DatasetError, match="no finished set"):
         StoredMixtures(tmp_path)
 
@@ -173,10 +236,13 @@ def test_a_set_of_another_configuration_is_named_value_by_value(tmp_path, cache)
 
 def test_impossible_values_do_not_cost_the_old_set(tmp_path, cache, monkeypatch):
     _, out = store(tmp_path / "set", "mel", cache)
-    for wrong in ({"form": "mp3"}, {"mel": MEL | {"n_mels": 0}}, {"mel": MEL | {"n_fft": -1}}):
-        with pytest.raises((ValueError, RuntimeError)):
-            store(out, wrong.get("form", "mel"), cache, overwrite=True, mel=wrong.get("mel", MEL))
+    wrongs = [{"mel": MEL | {name: value}} for name, value in (("n_mels", 0), ("n_fft", -1), ("hop_length", 0))]
+    for wrong in (*wrongs, {"noise_snr": float("nan")}, {"split": {"split": object()}}):
+        with pytest.raises((ValueError, TypeError)):
+            store(out, "mel", cache, overwrite=True, **wrong)
         assert len(StoredMixtures(out)) == 180
+    with pytest.raises(DatasetError, match="'mp3'"):
+        store(out, "mp3", cache, overwrite=True)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("U", (), {"free": 0})())
     with pytest.raises(NoRoomError, match=r"up to 8 MB needed, \d MB free"):
         store(out, "wav", cache, overwrite=True)
@@ -227,14 +293,6 @@ def after(moments, monkeypatch):
 
     for name in CHANGES:
         monkeypatch.setattr(os, name, guarded(getattr(os, name)))
-    opened = builtins.open
-
-    def guarded_open(file, mode="r", *arguments, **keywords):
-        if "r" not in mode and left[0] <= 0:
-            raise Killed
-        return opened(file, mode, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "open", guarded_open)
 
 
 def contents(folder):
@@ -270,9 +328,9 @@ def test_killed_at_any_moment_there_is_no_wrong_file_and_the_same_command_goes_o
         if storage.is_stored_set(out):
             found = contents(out)
             assert any(all(map(np.array_equal, found, right)) for right in ((new,) if finished else (new, before)))
-        make(out, plan, overwrite=True)
+        make(out, plan, overwrite=old is not None)
         assert all(map(np.array_equal, contents(out), new)) and not list(out.rglob("*.part*"))
-        assert not list(tmp_path.glob(f".{out.name}*"))
+        assert {path.name for path in out.iterdir()} == {"set.json", "plan.csv", "shards" if form == "mel" else "wav"}
         if finished:
             break
     assert finished and moment > 10

@@ -22,10 +22,11 @@ from course_utils.audio import SAMPLE_RATE, AudioError
 from course_utils.datasets.table import ClipDataset
 from course_utils.files import build_beside, cache_folder, need_room
 
-VERSION = 2
+VERSION = 3
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
 _SAMPLE_BYTES = 4  # float32; rounding to 16 bits changes the log-mels of soft clips
 _ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
+_UNUSED = 24 * 3600  # seconds since it was opened last after which a cache that no longer fits is deleted
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ClipCache:
         offsets: Where each clip begins among all samples, int64 `[n]`.
         lengths: Samples of each clip, int64 `[n]`.
         bad: What could not be decoded: path → reason.
+        digest: Of all samples: other sound has another one.
     """
 
     clips: pd.DataFrame
@@ -47,6 +49,7 @@ class ClipCache:
     offsets: np.ndarray
     lengths: np.ndarray
     bad: dict[str, str]
+    digest: str
 
     @classmethod
     def open(cls, dataset: ClipDataset, skip_bad: bool = False, progress: bool = True) -> ClipCache:
@@ -71,6 +74,7 @@ class ClipCache:
             need_room(folder.parent, dataset.clips["duration"].sum() * SAMPLE_RATE * _SAMPLE_BYTES)
             _build(folder, paths, progress)
             _delete_others(folder, place)
+        os.utime(folder / "index.json")  # opened now
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         lengths, bad = np.array(index["lengths"], np.int64), index["bad"]
         if bad:
@@ -84,7 +88,7 @@ class ClipCache:
         clips = dataset.clips[good].reset_index(drop=True)
         clips["duration"] = lengths[good] / SAMPLE_RATE
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-        return cls(clips, folder, offsets[good], lengths[good], bad)
+        return cls(clips, folder, offsets[good], lengths[good], bad, index["digest"])
 
     def examples(self, fold: int | None = None) -> dict[str, int]:
         """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
@@ -107,10 +111,21 @@ class ClipCache:
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Return the waveform of one clip, float32 `[T]`, at 22,050 Hz."""
+        """Return the waveform of one clip, float32 `[T]`, at 22,050 Hz.
+
+        Raises:
+            AudioError: If the decoded copy is gone or cut off.
+        """
         # Read, not mapped: the pages of a mapped file count as memory of the process.
         first = int(self.offsets[row]) * _SAMPLE_BYTES
-        return np.fromfile(self.folder / "samples.float32", "<f4", int(self.lengths[row]), offset=first)
+        file, length = self.folder / "samples.float32", int(self.lengths[row])
+        try:
+            samples = np.fromfile(file, "<f4", length, offset=first)
+        except FileNotFoundError:
+            raise AudioError(f"{file}: gone; open the data set again") from None
+        if len(samples) < length:
+            raise AudioError(f"{file}: cut off; delete {self.folder}, and it is made again")
+        return samples
 
 
 def _fingerprint(paths: list[Path]) -> str:
@@ -126,16 +141,20 @@ def _fingerprint(paths: list[Path]) -> str:
 
 def _build(folder: Path, paths: list[Path], progress: bool) -> None:
     with build_beside(folder) as partial:
-        lengths, bad = [], {}
+        lengths, bad, digest = [], {}, hashlib.sha256()
         with (partial / "samples.float32").open("wb") as file:
             clips = _decoded(paths)
             for path, clip in tqdm(clips, "decode", len(paths), unit="clip", disable=not progress, leave=False):
                 if isinstance(clip, AudioError):
                     bad[str(path)] = str(clip)
                     clip = np.zeros(0, np.float32)
-                file.write(clip.astype("<f4").tobytes())
+                samples = clip.astype("<f4").tobytes()
+                file.write(samples)
+                digest.update(samples)
                 lengths.append(len(clip))
-        (partial / "index.json").write_text(json.dumps({"lengths": lengths, "bad": bad}), encoding="utf-8")
+        (partial / "index.json").write_text(
+            json.dumps({"lengths": lengths, "bad": bad, "digest": digest.hexdigest()[:16]}), encoding="utf-8"
+        )
 
 
 def _decoded(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | AudioError]]:
@@ -152,10 +171,13 @@ def _decoded(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | AudioError]
 
 
 def _delete_others(folder: Path, place: str) -> None:
-    """Delete caches of the same data set that no longer fit its files, and halves that a killed build left behind."""
-    for other in folder.parent.glob(f"{place}-*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+    """Delete old caches of the same data set, and halves that a killed build left behind.
+
+    A cache that no longer fits the files may still be read by another process, so it stays for a day.
+    """
+    for other in folder.parent.glob(f"{place}-*/index.json"):
+        if other.parent != folder and time.time() - other.stat().st_mtime > _UNUSED:
+            shutil.rmtree(other.parent, ignore_errors=True)
     for half in folder.parent.glob(f".{place}-*.part"):
         newest = max((file.stat().st_mtime for file in (half, *half.iterdir())), default=0.0)
         if time.time() - newest > _ABANDONED:

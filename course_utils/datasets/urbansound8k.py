@@ -51,8 +51,8 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
         The folder `root/UrbanSound8K`.
 
     Raises:
-        DownloadError: If the connection breaks off repeatedly, the disk is full, or the archive has another sum.
-        NoRoomError: If the disk has too little room for the rest.
+        DownloadError: If the connection breaks off repeatedly, the disk fills up, or the archive has another sum.
+        NoRoomError: If the disk has too little room from the beginning.
     """
     root = Path(root)
     target = root / FOLDER
