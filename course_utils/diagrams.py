@@ -176,14 +176,14 @@ def slices() -> Figure:
     figure = _card(9.0, 3.6)
     ax = figure.subplots()
     ax.plot(time, 0.45 * (0.06 + barks) * rng.uniform(-1, 1, len(time)), color=GREY, linewidth=0.6)
-    ax.text(seconds, 0.62, "one recording, fsID 100263", ha="right", color=INK)
+    ax.text(seconds, 0.62, "one recording, fsID 200417", ha="right", color=INK)
     for i, start in enumerate((0.5, 2.5, 4.5, 6.5)):
         y = -1.05 - 0.42 * i
         ax.barh(y, 4, left=start, height=0.3, color=BLUE)
         others = [(max(start, s), min(start + 4, s + 4)) for s in (0.5, 2.5, 4.5, 6.5) if 0 < abs(s - start) < 4]
         for low, high in others:
             ax.barh(y, high - low, left=low, height=0.3, color=ORANGE)
-        ax.text(start - 0.1, y, f"100263-3-0-{i}.wav", ha="right" if i else "left", va="center", fontsize=9)
+        ax.text(start - 0.1, y, f"200417-3-0-{i}.wav", ha="right" if i else "left", va="center", fontsize=9)
     ax.texts[1].set_position((4.6, -1.05))
     ax.annotate("", (0.5, -0.76), (2.5, -0.76), arrowprops={"arrowstyle": "<->", "color": INK})
     ax.text(1.5, -0.74, "hop 2 s", ha="center", va="bottom", fontsize=9)

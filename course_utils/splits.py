@@ -82,7 +82,7 @@ class Audit:
             ("a recording", self.recording),
         )
         shares = ", ".join(f"{name} {count:,} ({count / self.items:.1%})" for name, count in parts)
-        return f"audit: of {self.items:,} test items, those sharing with training: {shares}"
+        return f"audit: of {self.items:,} test items, those sharing with training:\n  {shares}"
 
 
 def official(

@@ -93,7 +93,7 @@ def test_evaluate_prints_one_json_object(run):
 def test_evaluate_on_other_folds_and_other_data(run, tones, tmp_path):
     text = call("evaluate", "--run", run, "--folds", "1").output
     assert "fold 1" in text and (run / "evaluation-fold1.json").is_file()
-    assert "those sharing with training: a clip" in text  # the run was trained on this fold, and it is said
+    assert "those sharing with training:\n  a clip" in text  # the run was trained on this fold, and it is said
     shutil.copytree(tones, tmp_path / "elsewhere")
     report = json.loads(call("evaluate", "--run", run, "--data", tmp_path / "elsewhere", "--json").stdout)
     assert report["mixtures"] == 180
@@ -189,7 +189,7 @@ def test_train_skips_bad_clips_only_when_told(tones, tmp_path):
 
 WRONG = {
     "--data nowhere": "no such folder",
-    "--data urbansound8k": "--clips 500",
+    "--data urbansound8k": "--clips 1000",
     "--data {tones} --test-folds 10": "no clips in fold 10; there are clips in fold 1, 2, 3",
     "--data {tones} --test-folds 1-3": "no fold is left",
     "--data {tones} --test-folds three": "is no fold",

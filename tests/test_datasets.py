@@ -111,7 +111,7 @@ def test_other_wrong_places(tmp_path):
         open_folder(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="no clips here"):
         open_folder(tmp_path)
-    with pytest.raises(DatasetError, match="--clips 500"):
+    with pytest.raises(DatasetError, match="--clips 1000"):
         datasets.load("urbansound8k")
 
 

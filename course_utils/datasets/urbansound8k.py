@@ -25,7 +25,7 @@ from course_utils.files import build_beside, need_room, write_beside
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
 MD5 = "9aa69802bbf37fb986f71ec1483a196e"
 HOW_TO_GET_IT = (
-    "get 500 clips (some 350 MB) with `python -m course_utils data urbansound8k --clips 500`, or all 6 GB with "
+    "get 1,000 clips (some 700 MB) with `python -m course_utils data urbansound8k --clips 1000`, or all 6 GB with "
     "`python -m course_utils data urbansound8k`"
 )
 FOLDER = "UrbanSound8K"
