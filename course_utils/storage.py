@@ -97,9 +97,8 @@ def write_set(
     """
     if form not in ("mel", "wav"):
         raise DatasetError(f"the stored form is 'mel' or 'wav', not {form!r}")
-    # Whatever could fail is done before anything is deleted.
     out, mel = Path(out), dict(mel or {})
-    frames = MelSpectrogram(**mel)
+    frames = MelSpectrogram(**mel)  # it refuses impossible values, before anything is deleted
     if noise_snr is not None:
         add_noise(torch.ones(1, 1), noise_snr)
     configuration = {
@@ -117,36 +116,15 @@ def write_set(
         "sound": cache.digest,
     }
     configuration = json.loads(json.dumps(configuration))  # as it will be read back
-    found, is_finished = _find_set(out), is_stored_set(out)
-    differ = _differences(found, configuration) if found else ""
-    if differ and not overwrite:
-        raise DatasetError(f"{out}: holds another set ({differ}); choose another folder, or --overwrite")
-    if is_finished and not overwrite:
-        (out / "unfinished.json").unlink(missing_ok=True)  # of a run that was killed just then
+    if _is_finished(out, configuration, overwrite):
         return out
     there = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     need_room(out, _size(form, lengths_of(cache, plan, recipe), frames), there)
-    out.mkdir(parents=True, exist_ok=True)
-    for half in (*out.glob(".*"), *out.glob("shards/.*"), *out.glob("wav/*/.*")):
-        if _is_partial(half):  # of a run that was killed
-            half.unlink(missing_ok=True)
-    if differ or is_finished:
-        # Until all of the old set is gone, the folder says that it is neither.
-        write_json(out / "unfinished.json", {"format": FORMAT, "form": "being deleted"})
-        for name in ("set.json", "plan.csv"):
-            (out / name).unlink(missing_ok=True)
-        for name in ("shards", "wav"):
-            shutil.rmtree(out / name, ignore_errors=True)
-    write_json(out / "unfinished.json", configuration)
-    size = 1 if form == "wav" else SHARD
-    name = "wav/{0:02d}/{1:06d}.wav" if form == "wav" else "shards/{1:05d}.npz"
-    files = {
-        name.format(i // 1_000, i): range(start, min(start + size, len(plan)))
-        for i, start in enumerate(range(0, len(plan), size))
-    }
-    pairs, levels = what_to_render(plan)
+    _begin(out, configuration)
 
-    def write(file: str) -> tuple[str, int]:
+    files, (pairs, levels) = _rows_of_files(form, len(plan)), what_to_render(plan)
+
+    def write(file: str) -> str:
         path, rows = out / file, files[file]
         if not _is_whole(path):
             sounds = (render(cache, *pairs[row], recipe, *levels[row]) for row in rows)
@@ -154,18 +132,17 @@ def write_set(
                 _save_wav(path, *sounds)
             else:
                 _save_shard(path, sounds, frames, noise_snr, [seed * len(plan) + row for row in rows])
-        return _checksum(path), len(rows)
+        return _checksum(path)
 
-    checksums = []
+    checksums = {}
     bar = tqdm(desc="write", total=len(plan), unit="mixture", disable=not progress, leave=False)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for checksum, count in pool.map(write, files):
-            checksums.append(checksum)
-            bar.update(count)
+        for file, checksum in zip(files, pool.map(write, files), strict=True):
+            checksums[file] = checksum
+            bar.update(len(files[file]))
     table = _with_metadata(plan, cache)
-    counts = [len(rows) for rows in files.values()]
-    table.insert(0, "file", np.repeat(list(files), counts))
-    table.insert(1, "checksum", np.repeat(checksums, counts))
+    table.insert(0, "file", [file for file, rows in files.items() for _ in rows])
+    table.insert(1, "checksum", table["file"].map(checksums))
     with write_beside(out / "plan.csv") as partial:
         table.to_csv(partial, index=False, na_rep="NaN")
         plan_checksum = _checksum(partial)
@@ -247,8 +224,8 @@ class StoredMixtures(Dataset):
 
 
 def is_stored_set(folder: Path | str) -> bool:
-    """Say whether a folder holds a finished set of mixtures."""
-    return (Path(folder) / "set.json").is_file()
+    """Say whether a folder holds a set of mixtures, finished or not."""
+    return any((Path(folder) / name).is_file() for name in ("set.json", "unfinished.json"))
 
 
 def read_configuration(folder: Path | str) -> dict[str, Any]:
@@ -257,7 +234,7 @@ def read_configuration(folder: Path | str) -> dict[str, Any]:
     Raises:
         DatasetError: If the folder holds no finished set, or one of another format.
     """
-    if not is_stored_set(folder):
+    if not (Path(folder) / "set.json").is_file():
         unfinished = " (it was interrupted: run the same `mix` command again)"
         says = unfinished if (Path(folder) / "unfinished.json").is_file() else ""
         raise DatasetError(f"{folder}: no finished set of mixtures{says}")
@@ -285,6 +262,44 @@ def _find_set(folder: Path) -> dict[str, Any] | None:
     if names and found is None:
         raise DatasetError(f"{folder}: holds parts of a set, and not what it was made with; delete it")
     return found
+
+
+def _is_finished(out: Path, configuration: dict[str, Any], overwrite: bool) -> bool:
+    """Say whether nothing is to be done; refuse another set, unless it is to be replaced."""
+    found = _find_set(out)
+    differ = _differences(found, configuration) if found else ""
+    if differ and not overwrite:
+        raise DatasetError(f"{out}: holds another set ({differ}); choose another folder, or --overwrite")
+    if overwrite or not (out / "set.json").is_file():
+        return False
+    (out / "unfinished.json").unlink(missing_ok=True)  # of a run that was killed just then
+    return True
+
+
+def _begin(out: Path, configuration: dict[str, Any]) -> None:
+    """Make the folder ready: delete a finished or another set, and what killed runs have left half written."""
+    out.mkdir(parents=True, exist_ok=True)
+    for half in (*out.glob(".*"), *out.glob("shards/.*"), *out.glob("wav/*/.*")):
+        if _is_partial(half):
+            half.unlink(missing_ok=True)
+    found = _find_set(out)
+    if found and ((out / "set.json").is_file() or _differences(found, configuration)):
+        # Until all of the old set is gone, the folder says that it is neither the old nor the new one.
+        write_json(out / "unfinished.json", {"format": FORMAT, "form": "being deleted"})
+        for name in ("set.json", "plan.csv"):
+            (out / name).unlink(missing_ok=True)
+        for folder in (out / "shards", out / "wav"):
+            if folder.exists():
+                shutil.rmtree(folder)
+    write_json(out / "unfinished.json", configuration)
+
+
+def _rows_of_files(form: str, count: int) -> dict[str, range]:
+    """Return the files of a set, each with the rows of the plan that it holds."""
+    if form == "wav":
+        return {f"wav/{row // 1_000:02d}/{row:06d}.wav": range(row, row + 1) for row in range(count)}
+    starts = range(0, count, SHARD)
+    return {f"shards/{i:05d}.npz": range(start, min(start + SHARD, count)) for i, start in enumerate(starts)}
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

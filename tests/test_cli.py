@@ -170,6 +170,8 @@ def test_an_interrupted_mix_says_that_it_goes_on(tones, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(storage, "render", interrupted)
         assert "the same command goes on from there" in call(*command, code=130).output
+    unfinished = ["train", "--data", tmp_path / "set", "--out", tmp_path / "run"]
+    assert "it was interrupted: run the same `mix` command again" in call(*unfinished, code=2).output
     assert "180 mixtures" in call(*command).output
     refused = " ".join(call(*command, "--joint", "overlay", "--balanced", code=2).output.split())
     assert "recipe.joint: slots there, overlay wanted" in refused
