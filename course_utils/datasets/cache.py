@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -74,7 +75,8 @@ class ClipCache:
             need_room(folder.parent, dataset.clips["duration"].sum() * SAMPLE_RATE * _SAMPLE_BYTES)
             _build(folder, paths, progress)
             _delete_others(folder, place)
-        os.utime(folder / "index.json")  # opened now
+        with contextlib.suppress(PermissionError):  # a cache that others share may be read-only
+            os.utime(folder / "index.json")  # opened now
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         lengths, bad = np.array(index["lengths"], np.int64), index["bad"]
         if bad:
