@@ -90,11 +90,11 @@ def stand_in(data: str, place: Path, fill: bool, rate: int | None) -> str:
             files[clip.Index] = place / "converted" / f"{clip.Index}.wav"
             files[clip.Index].parent.mkdir(exist_ok=True)
             soundfile.write(files[clip.Index], np.stack([mono, mono], axis=1), rate)
-    same_class = dataset.clips.groupby("classID").groups
-    for row, is_here in zip(
-        rows.itertuples(), [True] * len(dataset.clips) + [False] * len(dataset.missing), strict=False
-    ):
-        file = files[row.Index if is_here else rng.choice(same_class[row.classID])]
+    sources = [files[row] for row in dataset.clips.index]
+    if fill:
+        same_class = dataset.clips.groupby("classID").groups
+        sources += [files[rng.choice(same_class[class_id])] for class_id in dataset.missing["classID"]]
+    for row, file in zip(rows.itertuples(), sources, strict=True):
         link = place / "audio" / f"fold{row.fold}" / (Path(row.slice_file_name).stem + file.suffix)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file.resolve())

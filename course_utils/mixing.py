@@ -101,15 +101,10 @@ def plan_by_clips(clips: pd.DataFrame, split: ClipSplit, taxonomy: Taxonomy, rec
 
     Lesson: 05_dataset_mixing
     """
-    as_they_come = dataclasses.replace(recipe, balanced=False)
-    parts = [
-        pair(
-            *(clips, split.rows(role), taxonomy, recipe if role == "train" else as_they_come),
-            np.random.default_rng([seed, number]),
-            role,
-        )
-        for number, role in enumerate(ROLES)
-    ]
+    parts = []
+    for number, role in enumerate(ROLES):
+        how = recipe if role == "train" else dataclasses.replace(recipe, balanced=False)
+        parts.append(pair(clips, split.rows(role), taxonomy, how, np.random.default_rng([seed, number]), role))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-import io
 import json
 import os
 import re
@@ -46,6 +45,7 @@ FORMAT = 2  # of a stored set; a set of another format is refused
 SHARD = 256  # mixtures in one file of the mel form
 _CENTIBEL = 100  # stored log-mels are int16 in hundredths of a decibel
 _SIDES = ("first", "second")
+_TABLES, _FOLDERS = ("set.json", "unfinished.json", "plan.csv"), ("shards", "wav")  # all that a set consists of
 _AGAIN = "make the set again, with --overwrite"
 _DEFAULT_MEL = {name: value.default for name, value in inspect.signature(MelSpectrogram).parameters.items()}
 _PARTIAL = re.compile(r"\..+-\w{8}\.part(\.\w+)?")  # what `write_beside` writes to
@@ -171,7 +171,9 @@ class StoredMixtures(Dataset):
         self.folder = Path(folder)
         self.configuration = read_configuration(self.folder)
         self.taxonomy = Taxonomy(tuple(self.configuration["classes"]))
-        self.plan = self._read_plan()
+        plan = self._checked("plan.csv", self.configuration["plan_checksum"])
+        texts = {"split": str, "checksum": str}
+        self._hold(pd.read_csv(plan, dtype=texts, keep_default_na=False, na_values=["NaN"]))
         self._mels = self._read_shards() if self.configuration["form"] == "mel" else []
 
     def __len__(self) -> int:
@@ -189,23 +191,13 @@ class StoredMixtures(Dataset):
     def part(self, split: str) -> StoredMixtures:
         """Return one part, `train`, `valid` or `test`; the log-mels in memory are shared."""
         part = copy.copy(self)
-        part.plan = self.plan[self.plan["split"] == split]
+        part._hold(self.plan[self.plan["split"] == split])
         return part
 
-    @property
-    def plan(self) -> pd.DataFrame:
-        """The mixtures, with the metadata of both clips."""
-        return self._plan
-
-    @plan.setter
-    def plan(self, plan: pd.DataFrame) -> None:
-        self._plan, self._combinations = plan, plan["combination"].to_numpy()
+    def _hold(self, plan: pd.DataFrame) -> None:
+        """Take these rows as the mixtures; what a row needs is kept as arrays, which are faster than a table."""
+        self.plan, self._combinations = plan, plan["combination"].to_numpy()
         self._files, self._checksums = plan["file"].to_numpy(), plan["checksum"].to_numpy()
-
-    def _read_plan(self) -> pd.DataFrame:
-        data = io.BytesIO(self._checked("plan.csv", self.configuration["plan_checksum"]).read_bytes())
-        texts = {"split": str, "checksum": str}
-        return pd.read_csv(data, dtype=texts, keep_default_na=False, na_values=["NaN"])
 
     def _read_shards(self) -> list[np.ndarray]:
         mels: list[np.ndarray] = []
@@ -234,11 +226,11 @@ def read_configuration(folder: Path | str) -> dict[str, Any]:
     Raises:
         DatasetError: If the folder holds no finished set, or one of another format.
     """
-    if not (Path(folder) / "set.json").is_file():
+    found = _read_json(Path(folder) / "set.json")
+    if found is None:
         unfinished = " (it was interrupted: run the same `mix` command again)"
         says = unfinished if (Path(folder) / "unfinished.json").is_file() else ""
         raise DatasetError(f"{folder}: no finished set of mixtures{says}")
-    found = _read_json(Path(folder) / "set.json") or {}
     if found["format"] != FORMAT:
         raise DatasetError(f"{folder}: format {found['format']}, this version reads {FORMAT}; {_AGAIN}")
     return found
@@ -253,7 +245,7 @@ def _find_set(folder: Path) -> dict[str, Any] | None:
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"{folder}: a file; choose a folder")
     names = {path.name for path in folder.iterdir() if not _is_partial(path)} if folder.is_dir() else set()
-    others = sorted(names - {"set.json", "unfinished.json", "plan.csv", "shards", "wav"})
+    others = sorted(names - {*_TABLES, *_FOLDERS})
     if others:
         raise DatasetError(
             f"{folder}: holds other files ({others[0]} …); choose a folder that is empty or not there yet"
@@ -288,9 +280,9 @@ def _begin(out: Path, configuration: dict[str, Any]) -> None:
         write_json(out / "unfinished.json", {"format": FORMAT, "form": "being deleted"})
         for name in ("set.json", "plan.csv"):
             (out / name).unlink(missing_ok=True)
-        for folder in (out / "shards", out / "wav"):
-            if folder.exists():
-                shutil.rmtree(folder)
+        for name in _FOLDERS:
+            if (out / name).exists():
+                shutil.rmtree(out / name)
     write_json(out / "unfinished.json", configuration)
 
 
@@ -303,6 +295,7 @@ def _rows_of_files(form: str, count: int) -> dict[str, range]:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return what `set.json` or `unfinished.json` holds; None if there is no such file."""
     if not path.is_file():
         return None
     try:
