@@ -71,6 +71,8 @@ class Config:
         width: Channels of CNN10's first block; 64 is the paper's.
         head: `labels` (one sigmoid a class) or `combinations` (one a pair).
         norm: The CRNN's normalisation, `db` or `whiten`.
+        time_pooling: How the CRNN pools time: as the `report`, to two steps of 8 s, or `fine`.
+        readout: What the CRNN takes of its steps: the `last`, their `mean`, or what `attention` learns.
         split: `official` (by fold, split before mixing) or `random` (the report's: mix first, split after).
         train_folds: None means all folds that are not named.
         valid_folds: If empty, `valid_fraction` of the training recordings validate.
@@ -86,7 +88,7 @@ class Config:
         mixup: Mix pairs of training examples, sound and labels.
         epochs: At most so many.
         batch_size: Mixtures in a batch.
-        optimizer: `adam` or `adamw`.
+        optimizer: `adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.
         learning_rate: The highest, where there is a schedule.
         beta1: Adam's first decay rate, the report's "momentum".
         weight_decay: Adam's L2 penalty, or AdamW's decay.
@@ -105,6 +107,8 @@ class Config:
     width: int = 64
     head: Literal["labels", "combinations"] = "labels"
     norm: Literal["db", "whiten"] = "db"
+    time_pooling: Literal["report", "fine"] = "report"
+    readout: Literal["last", "mean", "attention"] = "last"
     split: Literal["official", "random"] = "official"
     train_folds: tuple[int, ...] | None = None
     valid_folds: tuple[int, ...] = ()
@@ -120,7 +124,7 @@ class Config:
     mixup: bool = False
     epochs: int = 30
     batch_size: int = 32
-    optimizer: Literal["adam", "adamw"] = "adamw"
+    optimizer: Literal["adam", "amsgrad", "adamw"] = "adamw"
     learning_rate: float = 3e-3
     beta1: float = 0.9
     weight_decay: float = 1e-2
@@ -135,9 +139,9 @@ class Config:
 
     def __post_init__(self) -> None:
         kinds = typing.get_type_hints(Config)
-        for name in ("model", "head", "norm", "split", "optimizer", "schedule"):
-            allowed = typing.get_args(kinds[name])
-            if getattr(self, name) not in allowed:
+        for name, kind in kinds.items():
+            allowed = typing.get_args(kind)
+            if typing.get_origin(kind) is Literal and getattr(self, name) not in allowed:
                 raise ConfigurationError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         for name in ("width", "n_fft", "hop_length", "n_mels", "epochs", "batch_size", "learning_rate", "devices"):
             if getattr(self, name) <= 0:

@@ -162,7 +162,8 @@ def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
     """Build the network of a run, with fresh weights."""
     outputs = taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
     return models.build(
-        config.model, outputs, config.width, config.mel, config.noise_snr, config.spec_augment, config.norm
+        *(config.model, outputs, config.width, config.mel, config.noise_snr, config.spec_augment),
+        *(config.norm, config.time_pooling, config.readout),
     )
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,9 +264,11 @@ def make_fabric(config: Config, devices: int) -> Fabric:
 
 
 def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
-    """Return Adam or AdamW."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(network.parameters(), config.learning_rate, (config.beta1, 0.999), weight_decay=config.weight_decay)
+    """Return Adam, AMSGrad or AdamW."""
+    kinds = {"adam": torch.optim.Adam, "amsgrad": partial(torch.optim.Adam, amsgrad=True), "adamw": torch.optim.AdamW}
+    return kinds[config.optimizer](
+        network.parameters(), config.learning_rate, (config.beta1, 0.999), weight_decay=config.weight_decay
+    )
 
 
 def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -324,9 +327,9 @@ def restore(
         ConfigurationError: If the run was of another configuration, which is named, or of other clips.
     """
     checkpoint = load_checkpoint(out / "last.pt")
-    found, wanted = checkpoint["config"], config.to_dict()
+    found, wanted = Config.from_dict(checkpoint["config"]).to_dict(), config.to_dict()
     wanted.pop("workers")  # how many processes load data decides nothing
-    differ = [f"{k}: {found.get(k)} there, {v} now" for k, v in wanted.items() if found.get(k) != v]
+    differ = [f"{k}: {found[k]} there, {v} now" for k, v in wanted.items() if found[k] != v]
     if differ:
         raise ConfigurationError(
             f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder"

@@ -32,9 +32,10 @@ def test_logits_have_one_row_a_clip(name, outputs):
 @pytest.mark.parametrize("name", models.NAMES)
 @pytest.mark.parametrize("samples", [1, 300, 1_201, 22_050])
 @pytest.mark.parametrize("training", [False, True])
-def test_very_short_clips_are_filled_up(name, samples, training):
+@pytest.mark.parametrize("time_pooling", ["report", "fine"])
+def test_very_short_clips_are_filled_up(name, samples, training, time_pooling):
     torch.manual_seed(0)
-    network = models.build(name, 10, width=4).train(training)
+    network = models.build(name, 10, width=4, time_pooling=time_pooling).train(training)
     for _ in range(5):  # with and without a stretch
         logits = network(torch.randn(2, samples), torch.tensor([samples, max(1, samples // 2)]))
         assert logits.shape == (2, 10) and torch.isfinite(logits).all()
@@ -125,22 +126,68 @@ def test_dropout_noise_and_masks_work_only_in_training():
 
 @pytest.mark.parametrize(("seconds", "steps"), [(4, 1), (8, 2)])
 def test_the_lstm_sees_few_steps(seconds, steps):
-    assert CRNN.steps(seconds * 22_050 // 1024 + 1) == steps
+    assert CRNN(10).steps(seconds * 22_050 // 1024 + 1) == steps
 
 
 def test_the_lstm_sees_six_steps_of_eight_seconds_at_44_kilohertz():
-    assert CRNN.steps(8 * 44_100 // 1024 + 1) == 6 and CRNN.steps(4 * 44_100 // 1024 + 1) == 2
+    assert CRNN(10).steps(8 * 44_100 // 1024 + 1) == 6 and CRNN(10).steps(4 * 44_100 // 1024 + 1) == 2
 
 
-def test_least_frames_leave_one_step():
-    assert CRNN.steps(CRNN.least_frames()) == 1 and CRNN.steps(CRNN.least_frames() - 1) == 0
+@pytest.mark.parametrize("time_pooling", CRNN.time_poolings)
+def test_least_frames_leave_one_step(time_pooling):
+    network = CRNN(10, time_pooling=time_pooling)
+    assert network.steps(network.least_frames()) == 1 and network.steps(network.least_frames() - 1) == 0
 
 
+def test_fine_pooling_keeps_a_fifth_of_a_second():
+    network = CRNN(10, time_pooling="fine")
+    assert network.steps(8 * 22_050 // 1024 + 1) == 41
+    hidden, steps = network.eval().hidden(torch.randn(2, 176_400), torch.tensor([176_400, 88_200]))
+    assert hidden.shape == (2, 41, 128) and steps.tolist() == [41, network.steps(88_200 // 1024 + 1)]
+
+
+@pytest.mark.parametrize("readout", CRNN.readouts)
+def test_readouts_weigh_the_valid_steps_only(readout):
+    torch.manual_seed(0)
+    network = CRNN(10, readout=readout)
+    weights = network.time_weights(torch.randn(3, 7, 128), torch.tensor([7, 3, 1]))
+    assert torch.allclose(weights.sum(dim=1), torch.ones(3)) and (weights >= 0).all()
+    assert not weights[1, 3:].any() and weights[2, 0] == 1
+    expected = {"last": [0, 0, 1.0], "mean": [1 / 3] * 3}
+    if readout in expected:
+        assert torch.allclose(weights[1, :3], torch.tensor(expected[readout]))
+    else:
+        assert weights[1, :3].std() > 0
+
+
+def test_the_last_step_is_what_the_report_reads():
+    """The readout as a weighted sum equals picking the last valid step of the packed LSTM."""
+    torch.manual_seed(0)
+    network = CRNN(10).eval()
+    waveform, lengths = torch.randn(2, 300_000), torch.tensor([300_000, 180_000])
+    hidden, steps = network.hidden(waveform, lengths)
+    last = torch.stack([row[n - 1] for row, n in zip(hidden, steps, strict=True)])
+    assert torch.allclose(network(waveform, lengths), network.fc(network.bn(last)), atol=1e-6)
+
+
+def test_the_repaired_network_has_as_many_parameters_and_attention_129_more():
+    fine = models.build("crnn", 10, time_pooling="fine", readout="mean")
+    assert models.count_parameters(fine) == 256_266
+    assert models.count_parameters(models.build("crnn", 10, time_pooling="fine", readout="attention")) == 256_395
+
+
+@pytest.mark.parametrize("options", [{"time_pooling": "none"}, {"readout": "first"}])
+def test_unknown_options_name_the_known_ones(options):
+    with pytest.raises(ValueError, match="report, fine, readout one of last, mean, attention"):
+        models.build("crnn", 10, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"time_pooling": "fine", "readout": "attention"}])
 @pytest.mark.parametrize("norm", ["db", "whiten"])
-def test_what_is_filled_up_does_not_change_the_logits(norm):
+def test_what_is_filled_up_does_not_change_the_logits(norm, options):
     """A clip alone, and the same clip beside a longer one: only the valid steps count."""
     torch.manual_seed(0)
-    network = models.build("crnn", 10, norm=norm).eval()
+    network = models.build("crnn", 10, norm=norm, **options).eval()
     short, long = torch.randn(120_000), torch.randn(200_000)
     alone = network(short[None], torch.tensor([120_000]))
     batch = torch.stack([nn.functional.pad(short, (0, 80_000)), long])

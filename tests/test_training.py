@@ -61,7 +61,7 @@ def test_every_network_head_and_split_trains(tmp_path, tones, head, model, split
     assert 0 <= report["exact_match"] <= 1 and np.isfinite(report["mAP"])
 
 
-@pytest.mark.parametrize(("optimizer", "schedule"), [("adam", "constant"), ("adamw", "step")])
+@pytest.mark.parametrize(("optimizer", "schedule"), [("adam", "constant"), ("amsgrad", "step"), ("adamw", "step")])
 def test_optimizers_and_schedules(tmp_path, tones, optimizer, schedule):
     training.train(quick(tones, optimizer=optimizer, schedule=schedule, epochs=2), tmp_path, progress=False)
     assert len(pd.read_csv(tmp_path / "history.csv")) == 2

@@ -46,6 +46,8 @@ def build(
     noise_snr: float | None = None,
     spec_augment: bool = False,
     norm: str = "db",
+    time_pooling: str = "report",
+    readout: str = "last",
 ) -> nn.Module:
     """Build a network that takes (audio, lengths).
 
@@ -57,6 +59,8 @@ def build(
         noise_snr: Noise on the mel power while training, in dB, in front of CNN10.
         spec_augment: Mask stripes of the log-mel while training, in front of CNN10.
         norm: The CRNN's normalisation, `db` or `whiten`.
+        time_pooling: How the CRNN pools time, `report` or `fine`.
+        readout: What the CRNN takes of its steps, `last`, `mean` or `attention`.
 
     Returns:
         The network.
@@ -69,7 +73,7 @@ def build(
         augment = SpecAugment() if spec_augment else nn.Identity()
         return OnLogMel(cnn10(outputs, width, int(mel.get("n_mels", 64))), LogMel(noise_snr, **mel), augment)
     if name == "crnn":
-        return crnn(outputs, norm)
+        return crnn(outputs, norm, time_pooling, readout)
     raise ValueError(f"no network {name!r}; there are {', '.join(NAMES)}")
 
 

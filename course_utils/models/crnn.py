@@ -5,7 +5,7 @@ After the network of the repository ksanjeevan/crnn-audio-classification, rebuil
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from course_utils.audio import SAMPLE_RATE
 from course_utils.environment import need_torch, need_torchaudio
@@ -72,25 +72,46 @@ class MelspectrogramStretch(nn.Module):
 class CRNN(nn.Module):
     """Waveforms `[B, T]` with lengths `[B]` to logits `[B, outputs]`.
 
-    Each of three convolutions (3×3, no padding) is followed by batch norm, ELU, max-pooling by 3, 4 and 4, and dropout.
-    What is left of a frequency axis of 128 bands, 2 × 64 features a step, goes into a bidirectional LSTM with two
-    layers of 64; its last valid step goes through dropout and batch norm into a linear layer.
+    Each of three convolutions (3×3, no padding) is followed by batch norm, ELU, max-pooling and dropout. Pooling by 3, 4
+    and 4 along frequency leaves 2 of 128 bands, so 2 × 64 features a step go into a bidirectional LSTM with two layers of
+    64. Its outputs are summed over time with weights, and go through dropout and batch norm into a linear layer.
 
     Args:
         outputs: Number of logits: 10 classes, or 55 combinations.
         norm: See `MelspectrogramStretch`.
+        time_pooling: `report` pools time as frequency, by 3, 4 and 4: two steps of 8 s. `fine` pools it by 1, 2 and 2.
+        readout: Which weights: `last` takes the last valid step, as the report; `mean` all valid steps alike;
+            `attention` learns which.
+
+    Raises:
+        ValueError: If an option is not one of these.
 
     Lesson: 08_crnn
     """
 
-    poolings = (3, 4, 4)
+    frequency_poolings = (3, 4, 4)
+    time_poolings: ClassVar = {"report": (3, 4, 4), "fine": (1, 2, 2)}
+    readouts = ("last", "mean", "attention")
     channels = (32, 64, 64)
 
-    def __init__(self, outputs: int, norm: Literal["db", "whiten"] = "db") -> None:
+    def __init__(
+        self,
+        outputs: int,
+        norm: Literal["db", "whiten"] = "db",
+        time_pooling: Literal["report", "fine"] = "report",
+        readout: Literal["last", "mean", "attention"] = "last",
+    ) -> None:
         super().__init__()
+        if time_pooling not in self.time_poolings or readout not in self.readouts:
+            raise ValueError(
+                f"time_pooling is one of {', '.join(self.time_poolings)}, readout one of {', '.join(self.readouts)}; "
+                f"not {time_pooling!r} and {readout!r}"
+            )
+        self.readout, self.poolings = readout, self.time_poolings[time_pooling]
         self.spectrogram = MelspectrogramStretch(norm=norm)
         self.convolutions = nn.ModuleList()
-        for inputs, channels, pooling in zip((1, *self.channels[:-1]), self.channels, self.poolings, strict=True):
+        ins_and_outs = zip((1, *self.channels[:-1]), self.channels, strict=True)
+        for (inputs, channels), *pooling in zip(ins_and_outs, self.frequency_poolings, self.poolings, strict=True):
             self.convolutions.append(
                 nn.Sequential(
                     nn.Conv2d(inputs, channels, 3),
@@ -100,21 +121,37 @@ class CRNN(nn.Module):
                     nn.Dropout(0.1),
                 )
             )
-        features = self.channels[-1] * self.steps(128)
-        self.lstm = nn.LSTM(features, 64, num_layers=2, bidirectional=True, batch_first=True)
+        self.lstm = nn.LSTM(2 * self.channels[-1], 64, num_layers=2, bidirectional=True, batch_first=True)
+        if readout == "attention":
+            self.attention = nn.Linear(2 * 64, 1)
         self.dropout = nn.Dropout(0.3)
         self.bn = nn.BatchNorm1d(2 * 64)
         self.fc = nn.Linear(2 * 64, outputs)
 
-    @classmethod
-    def steps(cls, frames: Tensor | int) -> Tensor | int:
-        """Return what the convolutions leave of a length in frames (or of a number of bands)."""
-        for pooling in cls.poolings:
+    def steps(self, frames: Tensor | int) -> Tensor | int:
+        """Return how many steps the convolutions leave of a length in frames."""
+        for pooling in self.poolings:
             frames = (frames - 2) // pooling
         return frames
 
+    def least_frames(self) -> int:
+        """Return the smallest number of frames that leaves one step."""
+        frames = 1
+        for pooling in reversed(self.poolings):
+            frames = frames * pooling + 2
+        return frames
+
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        """Return the logits; a clip that is too short for the convolutions counts as silent up to their reach."""
+        """Return the logits."""
+        hidden, steps = self.hidden(waveform, lengths)
+        summary = (self.time_weights(hidden, steps)[:, :, None] * hidden).sum(dim=1)
+        return self.fc(self.bn(self.dropout(summary)))
+
+    def hidden(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the LSTM gives out, `[B, steps, 128]`, and the number of valid steps `[B]`.
+
+        A clip that is too short for the convolutions counts as silent up to their reach.
+        """
         reach = (self.least_frames() - 1) * self.spectrogram.hop_length
         # A stretch squeezes at most by 1 + spread; leave so much that something remains.
         reach = round(reach * (1 + self.spectrogram.spread)) + self.spectrogram.hop_length
@@ -128,21 +165,25 @@ class CRNN(nn.Module):
         sequence = x.flatten(1, 2).transpose(1, 2)  # [B, steps, channels × bands]
         packed = pack_padded_sequence(sequence, steps.cpu(), batch_first=True, enforce_sorted=False)
         hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        last = hidden[torch.arange(len(hidden), device=hidden.device), steps.to(hidden.device) - 1]
-        return self.fc(self.bn(self.dropout(last)))
+        return hidden, steps.to(hidden.device)
 
-    @classmethod
-    def least_frames(cls) -> int:
-        """Return the smallest number of frames that leaves one step."""
-        frames = 1
-        for pooling in reversed(cls.poolings):
-            frames = frames * pooling + 2
-        return frames
+    def time_weights(self, hidden: Tensor, steps: Tensor) -> Tensor:
+        """Return how much each step counts, `[B, steps]`; every row adds up to 1, what is filled up has 0."""
+        if self.readout == "last":
+            return functional.one_hot(steps - 1, hidden.shape[1]).to(hidden.dtype)
+        scores = self.attention(hidden)[:, :, 0] if self.readout == "attention" else hidden.new_zeros(hidden.shape[:2])
+        beyond = torch.arange(hidden.shape[1], device=hidden.device) >= steps[:, None]
+        return scores.masked_fill(beyond, -torch.inf).softmax(dim=1)
 
 
-def crnn(classes: int, norm: Literal["db", "whiten"] = "db") -> CRNN:
-    """Build the CRNN: 256,266 parameters with 10 classes, 262,071 with 55."""
-    return CRNN(classes, norm)
+def crnn(
+    classes: int,
+    norm: Literal["db", "whiten"] = "db",
+    time_pooling: Literal["report", "fine"] = "report",
+    readout: Literal["last", "mean", "attention"] = "last",
+) -> CRNN:
+    """Build the CRNN: 256,266 parameters with 10 classes, 262,071 with 55; attention has 129 more."""
+    return CRNN(classes, norm, time_pooling, readout)
 
 
 def _whiten(mel: Tensor, valid: Tensor) -> Tensor:
