@@ -31,19 +31,10 @@ Run = Annotated[Path, typer.Option(help="The folder of a run, as `train --out` m
 _SPLIT = ("split", "train_folds", "valid_folds", "test_folds", "valid_fraction", "seed", "skip_bad")
 _MIXING = tuple(field.name for field in dataclasses.fields(Recipe))
 _FEATURES = ("n_fft", "hop_length", "n_mels", "noise_snr")
+_MACHINE = ("accelerator", "devices", "precision", "workers")
 _TRAINING = (
-    *("model", "width", "head", "norm", "fresh_pairs", "spec_augment", "mixup", "epochs", "batch_size", "optimizer"),
-    *(
-        "learning_rate",
-        "beta1",
-        "weight_decay",
-        "schedule",
-        "patience",
-        "accelerator",
-        "devices",
-        "precision",
-        "workers",
-    ),
+    *("model", "width", "head", "norm", "time_pooling", "readout", "fresh_pairs", "spec_augment", "mixup", "epochs"),
+    *("batch_size", "optimizer", "learning_rate", "beta1", "weight_decay", "schedule", "patience", *_MACHINE),
 )
 
 
@@ -308,6 +299,35 @@ def crossval(
             json.dumps(summary, indent=2) if as_json else f"mean of {len(reports)} folds: {_headline(summary['mean'])}"
         )
         typer.echo(f"results: {out / 'crossval.json'}", err=True)
+
+
+@app.command()
+@_with_options("width", "epochs", *_MACHINE, "train_folds", "valid_folds", "test_folds", "skip_bad")
+def grid(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which grid; one that is not there names those that are.")],
+    data: Data,
+    out: Out,
+    results: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    **options: Any,
+) -> None:
+    """Run a named grid of experiments, and write its results file; the same command goes on where it stopped."""
+    with _plain_errors():
+        from course_utils import grids
+
+        given = [
+            f"--{option.replace('_', '-')} {value}"
+            for option, value in options.items()
+            if (source := context.get_parameter_source(option)) is not None and source.name == "COMMANDLINE"
+        ]
+        where = f"--data FOLDER --out runs/{name} --results figures/results/{name}.json"
+        command = " ".join(["python -m course_utils grid", name, where, *given])
+        base = _config(data, {**options, "split": "official"}, context)
+        found = grids.run_grid(name, base, out, results, command, say=typer.echo)
+        if found is None:
+            typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
+            raise typer.Exit(130)
+        typer.echo(grids.table(found).round(3).to_string())
 
 
 def _train(config: Config, out: Path, quiet: bool = False) -> bool:

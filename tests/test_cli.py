@@ -46,7 +46,7 @@ def run(tones, tmp_path_factory):
 
 
 def test_every_command_has_help():
-    for name in ["check", "data", "mix", "train", "evaluate", "predict", "crossval"]:
+    for name in ["check", "data", "mix", "train", "evaluate", "predict", "crossval", "grid"]:
         assert "Usage" in call(name, "--help").output
 
 
@@ -255,3 +255,20 @@ def test_a_class_of_ones_own_can_be_trained(tmp_path):
     report = json.loads(call("evaluate", "--run", tmp_path / "run", "--json").stdout)
     assert set(report["per_class"]) == {"frog", "rain", "wind"}
     assert audio.duration(datasets.open_folder(root).clips["path"][0]) == 0.5
+
+
+def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch):
+    from course_utils.configuration import Recipe
+    from course_utils.grids import GRIDS, Grid
+
+    common = {"n_mels": 16, "hop_length": 1024, "batch_size": 16, "recipe": Recipe(joint="slots", slot_seconds=0.5)}
+    monkeypatch.setitem(GRIDS, "small", Grid("small", common, {"one": {}}))
+    results = tmp_path / "results.json"
+    options = ("--width", 2, "--epochs", 1, "--test-folds", 3)
+    said = call("grid", "small", "--data", tones, "--out", tmp_path, "--results", results, *options).output
+    assert "1 of 1: one" in said and "exact_match" in said
+    command = json.loads(results.read_text())["command"]
+    assert command.startswith("python -m course_utils grid small --data FOLDER --out runs/small --results figures/")
+    assert all(f"{flag} {value}" in command for flag, value in zip(options[::2], options[1::2], strict=True))
+    wrong = call("grid", "big", "--data", tones, "--out", tmp_path, "--results", results, code=2)
+    assert "no grid 'big'; there are cnn10-report" in wrong.output

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ROOMS = (
     *("files", "environment", "taxonomy", "configuration", "audio", "features", "datasets", "splits", "mixing"),
-    *("storage", "evaluation", "models", "experiment", "training", "inference", "plots", "diagrams", "exercises"),
-    *("profile", "cli", "__main__"),
+    *("storage", "evaluation", "models", "experiment", "training", "inference", "grids", "plots", "diagrams"),
+    *("exercises", "profile", "cli", "__main__"),
 )
 HEAVY = ("torch", "librosa", "matplotlib", "sklearn")
 
@@ -44,6 +44,13 @@ def files_of(room: str) -> list[Path]:
 def test_every_file_is_in_a_room_that_is_known():
     found = {path.stem if path.is_file() else path.name for path in (ROOT / "course_utils").iterdir()}
     assert found - {"__init__", "__pycache__"} == set(ROOMS)
+
+
+def test_all_of_the_package_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_utils").rglob("__init__.py")}
+    assert set(settings["packages"]) == found | {"course_utils.results"}
+    assert (ROOT / settings["package-dir"]["course_utils.results"]).is_dir()
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,0 +1,275 @@
+"""Named grids of experiments: what is run, run resumably, and written into one results file that a lesson loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate, product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from course_utils import experiment, inference, models, training
+from course_utils.configuration import Config, ConfigurationError, Recipe
+from course_utils.environment import need_torch
+from course_utils.files import write_json
+
+need_torch()
+
+import torch  # noqa: E402
+
+FORMAT = 1  # of a results file
+_OF_THE_MACHINE = ("data", "accelerator", "devices", "workers")  # decide nothing that a run computes
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Experiments that belong together.
+
+    Attributes:
+        about: One line.
+        common: Fields of `Config` that all of them share.
+        changes: Name of an experiment → the fields in which it differs.
+    """
+
+    about: str
+    common: dict[str, Any]
+    changes: dict[str, dict[str, Any]]
+
+
+_REPORT = {
+    "split": "random",
+    "head": "combinations",
+    "recipe": Recipe(joint="butt"),
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "spec_augment": False,
+}
+_TRICKS = {
+    "fixed pairs": {"fresh_pairs": False},
+    "fresh pairs": {},
+    "fresh pairs, SpecAugment": {"spec_augment": True},
+    "fresh pairs, mixup": {"mixup": True},
+}
+# Each step keeps those before it.
+_REPAIRS = {
+    "as the report": {},
+    "trained as CNN10": {
+        "optimizer": "adamw",
+        "learning_rate": 3e-3,
+        "schedule": "onecycle",
+        "batch_size": 32,
+        "fresh_pairs": True,
+    },
+    "ten labels": {"head": "labels"},
+    "logarithm": {"norm": "db"},
+    "fine time": {"time_pooling": "fine"},
+    "mean": {"readout": "mean"},
+    "attention": {"readout": "attention"},
+}
+
+
+def _in_steps(changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Let every experiment keep the changes of those before it."""
+    return dict(zip(changes, accumulate(changes.values(), lambda before, step: before | step), strict=True))
+
+
+GRIDS = {
+    "cnn10-report": Grid(
+        "CNN10 as in the report: overlap, batch size and momentum, two of each",
+        _REPORT,
+        {
+            f"hop {hop}, beta1 {beta1}, batch {batch}": {"hop_length": hop, "beta1": beta1, "batch_size": batch}
+            for hop, beta1, batch in product((256, 512), (0.85, 0.9), (32, 64))
+        },
+    ),
+    "cnn10-augmentation": Grid(
+        "CNN10 on the official folds: does it pay to vary the training data?",
+        {"spec_augment": False},
+        {
+            f"{name}, seed {seed}": {**changes, "seed": seed}
+            for seed, (name, changes) in product(range(3), _TRICKS.items())
+        },
+    ),
+    "cnn10-splits": Grid(
+        "CNN10 with ten labels: mixtures split at random, as in the report, and clips split by the official folds",
+        {"recipe": Recipe(joint="butt")},
+        {"random": {"split": "random"}, "official": {"split": "official"}},
+    ),
+    "crnn-repair": Grid(
+        "the CRNN on the official folds, from the report's recipe to the repaired one, step by step",
+        {
+            "model": "crnn",
+            "norm": "whiten",
+            "head": "combinations",
+            "recipe": Recipe(joint="butt"),
+            "fresh_pairs": False,
+            "optimizer": "amsgrad",
+            "learning_rate": 2e-3,
+            "schedule": "step",
+            "batch_size": 24,
+        },
+        _in_steps(_REPAIRS),
+    ),
+}
+
+
+def run_grid(
+    name: str,
+    base: Config,
+    out: Path | str,
+    results: Path | str,
+    command: str = "",
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any] | None:
+    """Run the experiments of a grid one after the other, and keep what came of each in one file.
+
+    Experiments that the file holds already, of this configuration and these clips, are not run again; one that was
+    stopped goes on from its last finished epoch.
+
+    Args:
+        name: One of `GRIDS`.
+        base: What the grid does not decide: data, width, epochs, test folds, machine.
+        out: A folder for the runs, one folder each.
+        results: The JSON file to write, anew after every experiment.
+        command: The command that led here, for the file.
+        progress: Show progress bars.
+        say: What to call with a line about each experiment.
+
+    Returns:
+        What the file holds; None if Ctrl-C ended it.
+
+    Raises:
+        ConfigurationError: If there is no grid of that name, or the file holds another one.
+    """
+    if name not in GRIDS:
+        raise ConfigurationError(f"no grid {name!r}; there are {', '.join(GRIDS)}")
+    grid, results = GRIDS[name], Path(results)
+    found = read_results(results) if results.is_file() else {"grid": name, "runs": {}}
+    if found["grid"] != name:
+        raise ConfigurationError(f"{results}: holds the grid {found['grid']}; choose another file for {name}")
+    runs: dict[str, Any] = found["runs"]
+    for number, (member, changes) in enumerate(grid.changes.items(), start=1):
+        config = dataclasses.replace(base, **grid.common, **changes)
+        data = experiment.prepare(config, progress)
+        if not _is_done(runs.get(member), config, data):
+            say(f"{number} of {len(grid.changes)}: {member}")
+            folder = Path(out) / member.replace(", ", "-").replace(" ", "_")
+            state = training.train(config, folder, data, progress)
+            if state.interrupted:
+                return None
+            report, notes = inference.evaluate(folder, progress=progress)
+            runs[member] = _outcome(config, data, state, report, notes)
+        header = {"format": FORMAT, "grid": name, "about": grid.about, "command": command}
+        ordered = {key: runs[key] for key in grid.changes if key in runs}
+        write_json(results, {**header, "runs": ordered})
+    return read_results(results)
+
+
+def read_results(path: Path | str) -> dict[str, Any]:
+    """Read a results file.
+
+    Args:
+        path: What `run_grid` wrote.
+
+    Returns:
+        `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `parameters`, `device`, `minutes`,
+        `best_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`) and `notes`.
+
+    Raises:
+        ConfigurationError: If it is not such a file.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if found["format"] == FORMAT and found["runs"] is not None:
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise ConfigurationError(f"{path}: no results that `python -m course_utils grid` wrote; make them anew")
+
+
+def published(name: str) -> dict[str, Any]:
+    """Read the results that come with the course.
+
+    Args:
+        name: Of the grid.
+
+    Returns:
+        As `read_results`.
+
+    Raises:
+        ConfigurationError: If there are none of that name.
+    """
+    package = Path(__file__).parent
+    installed, checkout = package / "results" / f"{name}.json", package.parent / "figures" / "results" / f"{name}.json"
+    return read_results(installed if installed.is_file() else checkout)
+
+
+def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
+    """Return the headline numbers of every experiment of a results file, one row each.
+
+    Args:
+        results: As `read_results` gives it.
+        *fields: Fields of `Config` to put first.
+
+    Returns:
+        The fields, `parameters`, `epochs`, `best_epoch`, and of the test part `exact_match`, `mAP`, `macro_f1`.
+    """
+    rows = {
+        name: {
+            **{field: run["config"][field] for field in fields},
+            "parameters": run["parameters"],
+            "epochs": len(run["history"]["epoch"]),
+            "best_epoch": run["best_epoch"],
+            "exact_match": run["report"]["exact_match"],
+            "mAP": run["report"]["mAP"],
+            "macro_f1": run["report"]["labels"]["macro"]["f1"],
+        }
+        for name, run in results["runs"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _is_done(run: dict[str, Any] | None, config: Config, data: experiment.Mixtures) -> bool:
+    if run is None or run["clips"] != data.fingerprint:
+        return False
+    return _decisive(Config.from_dict({**run["config"], "data": ""})) == _decisive(config)
+
+
+def _decisive(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in config.to_dict().items() if key not in _OF_THE_MACHINE}
+
+
+def _outcome(
+    config: Config, data: experiment.Mixtures, state: training.State, report: dict, notes: list[str]
+) -> dict[str, Any]:
+    history = pd.DataFrame(state.history)
+    on_gpu = config.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    outcome = {
+        "config": _decisive(config),
+        "clips": data.fingerprint,
+        "parameters": models.count_parameters(experiment.build_network(config, data.taxonomy)),
+        "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {os.cpu_count()} cores",
+        "minutes": float(history["seconds"].sum()) / 60,
+        "best_epoch": state.best_epoch,
+        "history": history.drop(columns="seconds").to_dict("list"),
+        "report": report,
+        "notes": [line for note in notes for line in note.splitlines() if str(config.data) not in line],
+    }
+    return _rounded(outcome)
+
+
+def _rounded(value: Any) -> Any:
+    """Keep five significant digits of every number: more than anybody reads, in a small file."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
