@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-CARD, INK = "#FBFBF8", "#222222"
+CARD, INK, GREEN = "#FBFBF8", "#222222", "#009E73"
 DOTS_PER_INCH = 110
 
 
@@ -255,6 +255,48 @@ def mixing() -> Figure:
     return figure
 
 
+def cnn10() -> Figure:
+    """Draw CNN10 as boxes from left to right, each with what it does and the shape that leaves it.
+
+    Lesson: 06_cnn10
+    """
+    # (head, what it does, shape that leaves it, height of the box, its width, face)
+    stages = [
+        ("log-mel", "batch norm", "1 × 64 × 345", 3.2, 0.5, "#666666"),
+        ("block 1", "64 channels", "64 × 32 × 172", 2.6, 0.65, BLUE),
+        ("block 2", "128 channels", "128 × 16 × 86", 2.0, 0.8, BLUE),
+        ("block 3", "256 channels", "256 × 8 × 43", 1.5, 0.95, BLUE),
+        ("block 4", "512 channels", "512 × 4 × 21", 1.1, 1.1, BLUE),
+        ("mean over\nfrequency", "", "512 × 21", 0.75, 1.1, ORANGE),
+        ("max + mean\nover time", "dropout 0.5", "512", 0.5, 1.1, ORANGE),
+        ("fully\nconnected", "ReLU", "512", 0.5, 1.1, GREEN),
+        ("fully\nconnected", "10 logits", "10", 0.3, 0.9, GREEN),
+    ]
+    figure = _card(10.5, 5.0)
+    ax = figure.subplots()
+    for i, (head, does, shape, height, width, face) in enumerate(stages):
+        x = 1.5 * i
+        ax.add_patch(_box(x - width / 2, -height / 2, width, height, face))
+        ax.text(x, 2.15, head, ha="center", va="center", fontsize=9, fontweight="bold")
+        ax.text(x, -1.95, does, ha="center", va="center", fontsize=9, color=INK)
+        ax.text(x, -2.4, shape, ha="center", va="center", fontsize=9, color=face)
+        if i:
+            start = x - 1.5 + stages[i - 1][4] / 2 + 0.05
+            ax.annotate("", (x - width / 2 - 0.03, 0), (start, 0), arrowprops={"arrowstyle": "->", "color": INK})
+    ax.text(-0.55, -2.9, "below each box: the shape that leaves it, channels × bands × frames", fontsize=9, color=INK)
+    steps = ["3×3\nconvolution", "batch\nnorm", "ReLU"] * 2 + ["2×2 average\npooling", "dropout\n0.2"]
+    for i, step in enumerate(steps):
+        x = 1.6 + 1.45 * i
+        ax.add_patch(_box(x - 0.6, -5.0, 1.2, 0.85, CARD, BLUE))
+        ax.text(x, -4.575, step, ha="center", va="center", fontsize=9)
+        if i:
+            ax.annotate("", (x - 0.6, -4.575), (x - 0.85, -4.575), arrowprops={"arrowstyle": "->", "color": INK})
+    ax.text(1.0, -3.85, "inside a block", ha="left", va="center", fontsize=9, fontweight="bold", color=BLUE)
+    ax.set(xlim=(-0.7, 12.7), ylim=(-5.2, 2.6))
+    ax.axis("off")
+    return figure
+
+
 DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "framing": (
         framing,
@@ -296,6 +338,13 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         mixing,
         "Four clips A, B, C and D are written down three times each, shuffled, and joined in six pairs. Each pair "
         "is stored as a mel spectrogram with noise. Then the pairs are split. Two pairs are for the test; each of their clips is in a pair for training, too.",
+    ),
+    "cnn10": (
+        cnn10,
+        "CNN10 as a row of boxes. A log-mel of 1 × 64 × 345 goes through four blocks and becomes 64 × 32 × 172, 128 × 16 "
+        "× 86, 256 × 8 × 43 and 512 × 4 × 21: more and more channels, ever smaller maps. The mean over frequency leaves "
+        "512 × 21, maximum plus mean over time 512; two fully connected layers give 512 and then 10 numbers. Inside a "
+        "block: convolution, batch norm and ReLU, all three again, average pooling, dropout.",
     ),
 }
 
@@ -343,6 +392,13 @@ def _rectangle(x: float, y: float, face: str, edge: str, size: float = 1.0) -> P
     from matplotlib.patches import Rectangle
 
     return Rectangle((x - size / 2, y - size / 2), size, size, facecolor=face, edgecolor=edge)
+
+
+def _box(x: float, y: float, width: float, height: float, face: str, edge: str = INK) -> Patch:
+    from matplotlib.patches import FancyBboxPatch
+
+    style = "round,pad=0,rounding_size=0.08"
+    return FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=face, edgecolor=edge, linewidth=0.8)
 
 
 def _png(draw: Callable[[], Figure]) -> bytes:

@@ -275,6 +275,141 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
     return ax
 
 
+def tiles(
+    images: ArrayLike, ax: Axes | None = None, title: str = "", columns: int = 8, names: Sequence[str] = ()
+) -> Axes:
+    """Draw small images side by side, such as the filters or the feature maps of a layer; each has its own scale.
+
+    Where some value is negative, 0 is white, orange is above and purple below.
+
+    Args:
+        images: `[N, height, width]`, an array or a tensor; row 0 of each is drawn at the bottom.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        columns: Tiles in a row.
+        names: Above the tiles; numbers from 0 if not given.
+    """
+    import matplotlib as mpl
+
+    values = _array(images, 3)
+    count, height, width = values.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    ax = ax or _new_axes(height=min(9.0 / columns * rows * 0.75 + 0.3, 9.0))
+    signed = values.min() < 0
+    colours = mpl.colormaps["PuOr_r" if signed else COLOUR_MAP].resampled(SHADES)
+    for i, image in enumerate(values):
+        reach = float(np.abs(image).max()) or 1.0
+        left, bottom = i % columns * 1.06, -(i // columns) * 1.12
+        limits = (-reach, reach) if signed else (float(image.min()), max(float(image.max()), float(image.min()) + 1e-9))
+        ax.imshow(
+            image,
+            origin="lower",
+            aspect="auto",
+            cmap=colours,
+            vmin=limits[0],
+            vmax=limits[1],
+            extent=(left, left + 1, bottom, bottom + 1),
+            interpolation="nearest" if max(height, width) <= 16 else "antialiased",
+        )
+        ax.text(left, bottom + 1.01, names[i] if names else i, fontsize=8, va="bottom")
+    ax.set(xlim=(-0.02, columns * 1.06), ylim=(-(rows - 1) * 1.12 - 0.02, 1.14), title=title)
+    ax.axis("off")
+    return ax
+
+
+def curves(
+    x: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    ax: Axes | None = None,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+) -> Axes:
+    """Draw one or more curves `[N]` over the same places.
+
+    Args:
+        x: Places, `[N]`.
+        lines: Name → values.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        xlabel: What the places are, with their unit.
+        ylabel: What the values are, with their unit.
+    """
+    ax = ax or _new_axes(height=2.6)
+    looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+    for (name, values), (colour, style) in zip(lines.items(), looks, strict=False):
+        ax.plot(_array(x), _array(values), color=colour, linestyle=style, linewidth=1.6, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if len(lines) > 1:
+        ax.legend(frameon=False)
+    return ax
+
+
+def descent(
+    height: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    paths: Mapping[str, ArrayLike],
+    ax: Axes | None = None,
+    title: str = "",
+    reach: tuple[float, float] = (10.0, 3.0),
+) -> Axes:
+    """Draw paths `[steps, 2]` over the contour lines of a valley; each begins at its ring.
+
+    Args:
+        height: Of the valley at x and y.
+        paths: Name → places, one row a step.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        reach: The picture goes from minus to plus this, in x and in y.
+    """
+    ax = ax or _new_axes(height=2.8)
+    x, y = np.meshgrid(np.linspace(-reach[0], reach[0], 200), np.linspace(-reach[1], reach[1], 100))
+    ax.contour(x, y, height(x, y), levels=12, colors=GREY, linewidths=0.5)
+    looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+    for (name, path), (colour, style) in zip(paths.items(), looks, strict=False):
+        places = _array(path, 2)
+        ax.plot(*places.T, color=colour, linestyle=style, linewidth=1.3, label=name)
+        ax.plot(*places[0], "o", color=colour, markerfacecolor="none", markersize=9)
+    ax.plot(0, 0, "x", color="black", markersize=9)
+    ax.set(xlabel="first parameter", ylabel="second parameter", title=title)
+    if len(paths) > 1:
+        ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def learning_curves(
+    runs: Mapping[str, Mapping[str, ArrayLike]],
+    column: str,
+    ax: Axes | None = None,
+    title: str = "",
+    ylabel: str = "",
+    best: str = "valid_mAP",
+) -> Axes:
+    """Draw one column of the history of several runs over epochs, with a dot at the best epoch of each.
+
+    Args:
+        runs: Name → the columns of `history.csv`.
+        column: Which to draw.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        ylabel: What the values are, with their unit; the column's name if not given.
+        best: The column whose highest value marks the best epoch.
+    """
+    ax = ax or _new_axes(height=3.2)
+    colours = [*LINE_COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
+    looks = itertools.cycle([(colour, style) for style in LINE_STYLES for colour in colours])
+    for (name, table), (colour, style) in zip(runs.items(), looks, strict=False):
+        epochs, values = np.asarray(table["epoch"]), np.asarray(table[column])
+        ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.3, label=name)
+        at = int(np.argmax(np.asarray(table[best])))
+        ax.plot(epochs[at], values[at], "o", color=colour, markersize=6)
+    ax.set(xlabel="epoch", ylabel=ylabel or column, title=title)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    if len(runs) > 1:
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
 def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
     """Show sliders, and below them the picture that a function draws with their values, or the error that it raises.
 

@@ -27,6 +27,35 @@ PICTURES = {
 }
 
 
+def test_tiles_lie_in_rows_and_have_names():
+    ax = plots.tiles(np.arange(5 * 6).reshape(5, 2, 3), columns=2, title="maps", names=list("abcde"))
+    assert len(ax.get_images()) == 5 and [t.get_text() for t in ax.texts] == list("abcde")
+    places = [image.get_extent()[:3:2] for image in ax.get_images()]  # left, bottom
+    assert places[0][1] == places[1][1] > places[2][1] > places[4][1] and places[0][0] == places[2][0] < places[1][0]
+    assert ax.get_title() == "maps" and ax.get_images()[0].get_cmap().name == "magma"
+    assert [t.get_text() for t in plots.tiles(np.zeros((2, 3, 3))).texts] == ["0", "1"]
+
+
+def test_tiles_with_negative_values_are_white_at_zero():
+    image = plots.tiles(torch.tensor([[[-1.0, 0.0, 0.5]]])).get_images()[0]
+    assert (image.norm.vmin, image.norm.vmax) == (-1, 1) and image.get_cmap().name == "PuOr_r"
+
+
+def test_learning_curves_mark_the_best_epoch():
+    runs = {"a": {**TABLE, "valid_mAP": [0.4, 0.3]}, "b": TABLE}
+    ax = plots.learning_curves(runs, "valid_loss", title="losses")
+    dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    assert [(d.get_xdata()[0], d.get_ydata()[0]) for d in dots] == [(1, 0.6), (2, 0.5)]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"] and ax.get_ylabel() == "valid_loss"
+
+
+def test_curves_and_paths_are_drawn_where_their_numbers_are():
+    lines = plots.curves([0, 1, 2], {"up": [1, 2, 3], "down": torch.tensor([3, 2, 1])}, xlabel="step").get_lines()
+    assert [list(line.get_ydata()) for line in lines] == [[1, 2, 3], [3, 2, 1]]
+    ax = plots.descent(lambda x, y: x**2 + y**2, {"walk": [[-9.0, 2.0], [0.5, 0.0]]})
+    assert list(ax.get_lines()[0].get_xdata()) == [-9.0, 0.5] and ax.get_lines()[1].get_xdata()[0] == -9.0
+
+
 @pytest.fixture(autouse=True)
 def closed():
     yield
