@@ -22,6 +22,9 @@ import typer
 from course_utils import environment
 from course_utils.configuration import Config, ConfigurationError, Recipe
 
+if typing.TYPE_CHECKING:
+    from course_utils.inference import Prediction
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 Data = Annotated[str, typer.Option(help="A folder of clips, a stored set, or the name mini or urbansound8k.")]
@@ -226,6 +229,15 @@ def evaluate(
 def predict(
     run: Run,
     files: Annotated[list[Path], typer.Argument(help="Sound files of any length.")],
+    window: Annotated[
+        float | None, typer.Option(help="Length of a window in s; that of the mixtures if not given.")
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="From one window to the next in s; half a window if not given.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write a table, a picture and JSON of each file into a folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Name the classes in recordings: labels, probabilities, a timeline."""
@@ -233,16 +245,22 @@ def predict(
         from course_utils import inference
         from course_utils.audio import AudioError
 
+        names = [file.name for file in files]
+        if save and len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigurationError(f"--save: two files are called {twice}; name them one at a time")
         found, failed = [], False
         for file in files:
             try:
-                found.append(inference.predict(run, file))
+                found.append(inference.predict(run, file, window, hop, progress=True))
             except AudioError as error:
                 failed = True
                 typer.echo(str(error), err=True)
+                continue
+            if save:
+                _save_prediction(found[-1], save)
         if as_json:
-            values = [{**vars(p), "timeline": p.timeline.to_dict("records")} for p in found]
-            typer.echo(json.dumps(values, indent=2))
+            typer.echo(json.dumps([prediction.to_dict() for prediction in found], indent=2))
         for prediction in [] if as_json else found:
             typer.echo(
                 f"{prediction.path}, {prediction.seconds:.1f} s: {', '.join(prediction.labels) or 'none of the classes'}"
@@ -361,6 +379,24 @@ def _evaluate(run: Path, data: str | None, folds: tuple[int, ...] | None, quiet:
     write_json(path, report)
     typer.echo(f"results: {path}", err=quiet)
     return report
+
+
+def _save_prediction(prediction: Prediction, folder: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from course_utils import plots
+    from course_utils.files import write_beside, write_json
+
+    name = Path(prediction.path).name
+    with write_beside(folder / f"{name}.csv") as partial:
+        prediction.timeline.to_csv(partial, index=False, float_format="%.4f")
+    write_json(folder / f"{name}.json", prediction.to_dict())
+    title = f"{name}: {', '.join(prediction.labels) or 'none of the classes'}"
+    figure = plots.timeline(prediction.timeline, title=title).figure
+    with write_beside(folder / f"{name}.png") as partial:
+        figure.savefig(partial)
+    plt.close(figure)
+    typer.echo(f"saved: {folder / name} .csv, .json, .png", err=True)
 
 
 def _headline(report: dict) -> str:

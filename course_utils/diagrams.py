@@ -297,6 +297,46 @@ def cnn10() -> Figure:
     return figure
 
 
+def crnn() -> Figure:
+    """Draw the report's CRNN and the repaired one as two rows of boxes, with the shapes that leave them.
+
+    Lesson: 08_crnn
+    """
+    heads = ["mel", "convolution 1", "convolution 2", "convolution 3", "LSTM,\nboth ways", "readout", "linear"]
+    rows = [
+        ("as in the report", "no logarithm", ["3 × 3", "4 × 4", "4 × 4"], (57, 13, 2), "last step", ORANGE),
+        ("repaired", "in dB", ["3 × 1", "4 × 2", "4 × 2"], (171, 84, 41), "attention", BLUE),
+    ]
+    figure = _card(10.5, 5.6)
+    ax = figure.subplots()
+    for i, head in enumerate(heads):
+        ax.text(1.9 * i, 1.75, head, ha="center", va="center", fontsize=9, fontweight="bold")
+    for row, (name, norm, poolings, frames, readout, face) in enumerate(rows):
+        y = -3.6 * row
+        ax.text(-1.0, y + 1.2, name, fontsize=10, fontweight="bold", color=face)
+        does = [norm, *(f"then pool {pooling}" for pooling in poolings), "2 layers of 64", readout, "dropout, norm"]
+        shapes = ["1 × 128 × 173"]
+        shapes += [f"{c} × {b} × {f}" for c, b, f in zip((32, 64, 64), (42, 10, 2), frames, strict=True)]
+        shapes += [f"{frames[-1]} × 128", "128", "10"]
+        widths = [1.5, *(1.5 * (f / 173) ** 0.5 for f in frames), 1.5 * (frames[-1] / 173) ** 0.5, 0.16, 0.16]
+        heights = [1.9, 1.35, 0.85, 0.5, 1.1, 1.1, 0.5]
+        for i, (what, shape, width, height) in enumerate(zip(does, shapes, widths, heights, strict=True)):
+            x = 1.9 * i
+            colour = "#666666" if i == 0 else GREEN if i > 3 else face
+            ax.add_patch(_box(x - width / 2, y - height / 2, width, height, colour))
+            ax.text(x, y - 1.25, what, ha="center", va="center", fontsize=9)
+            ax.text(x, y - 1.65, shape, ha="center", va="center", fontsize=9, color=colour)
+            if i:
+                start = x - 1.9 + widths[i - 1] / 2 + 0.05
+                ax.annotate("", (x - width / 2 - 0.03, y), (start, y), arrowprops={"arrowstyle": "->", "color": INK})
+    ax.text(
+        -1.0, -5.95, "shapes: channels × bands × frames, then steps × features; the width shows the frames", fontsize=9
+    )
+    ax.set(xlim=(-1.2, 12.3), ylim=(-6.2, 2.2))
+    ax.axis("off")
+    return figure
+
+
 DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "framing": (
         framing,
@@ -345,6 +385,13 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         "× 86, 256 × 8 × 43 and 512 × 4 × 21: more and more channels, ever smaller maps. The mean over frequency leaves "
         "512 × 21, maximum plus mean over time 512; two fully connected layers give 512 and then 10 numbers. Inside a "
         "block: convolution, batch norm and ReLU, all three again, average pooling, dropout.",
+    ),
+    "crnn": (
+        crnn,
+        "The CRNN twice, as a row of boxes. In the report, a mel spectrogram without logarithm of 1 × 128 × 173 becomes "
+        "32 × 42 × 57, 64 × 10 × 13 and 64 × 2 × 2, so the LSTM has two steps, of which the last is read. Repaired, the "
+        "mel is in decibels and the maps keep their width, 32 × 42 × 171, 64 × 10 × 84 and 64 × 2 × 41: the LSTM has 41 "
+        "steps, and attention weighs them. A linear layer gives ten numbers.",
     ),
 }
 

@@ -334,6 +334,127 @@ def check_05_3(answer: Any) -> None:
     )
 
 
+@_asks_for("a list of four numbers")
+def check_06_1(answer: Any) -> None:
+    """Check the shapes of a 64 × 345 picture after a 3 × 3 and a 5 × 5 filter, both with a border of one."""
+    values = _numbers(answer)
+    if values is None or values.shape != (4,):
+        _wrong("that are not four numbers.", "Height and width for 3 × 3, then height and width for 5 × 5.")
+    elif values.tolist() == [64, 345, 62, 343]:
+        _right("a filter takes its size minus 1 away, the border gives 2 back: 64 + 2 − 2 and 64 + 2 − 4.")
+    elif values.tolist()[:2] == [62, 343]:
+        _wrong("62 × 343 is without the border.", "The border makes the picture 66 × 347 first.")
+    elif values.tolist()[:2] == [64, 345]:
+        _wrong("the first shape is right, the second is not.", "On how many places does a 5 fit into a row of 66?")
+    else:
+        _wrong("the first shape is not it.", "The picture becomes 66 × 347. On how many places does a 3 fit into 66?")
+
+
+@_asks_for("a number of seconds")
+def check_06_2(answer: Any) -> None:
+    """Check the receptive field of CNN10 in seconds at a hop of 256."""
+    hints = {
+        1.788: ("that is the receptive field at a hop of 512.", "Frames now lie 256 samples apart."),
+        0.871: ("you left out the window.", "The last frame is 1,024 samples long, not 256."),
+        0.882: ("76 frames have only 75 hops between them.", "75 hops, and then the last frame in full length."),
+        0.917 / 2: ("you halved twice.", "Only the hop is halved; the window is as long as before."),
+    }
+    _check_number(
+        answer,
+        (75 * 256 + 1024) / 22_050,
+        "75 hops of 256 and one window of 1,024: 0.917 s. With more overlap the same network hears less time.",
+        hints,
+        no_number="Seconds, as a number.",
+        otherwise="The number of frames, 76, does not change. How many samples do 76 frames cover at a hop of 256?",
+        tolerance=0.004,
+        wrong="{:.3g} s is not it.",
+    )
+
+
+@_asks_for("a number")
+def check_07_1(answer: Any) -> None:
+    """Check the cross-entropy of always saying 0.2 where a class is in 20 % of the mixtures."""
+    hints = {
+        1.609: ("that is −ln 0.2, the loss where the class is there.", "In 80 % of the mixtures it is not."),
+        0.223: ("that is −ln 0.8, the loss where the class is not there.", "In 20 % of the mixtures it is."),
+        0.322: ("you have counted only the mixtures with the class.", "Add 0.8 times the loss of the others."),
+        0.179: ("you have counted only the mixtures without the class.", "Add 0.2 times the loss of the others."),
+        0.722: ("this is in bits.", "Take the natural logarithm, as torch does."),
+        0.217: ("you took the logarithm to the base of 10.", "Take the natural logarithm, as torch does."),
+    }
+    _check_number(
+        answer,
+        0.5004,
+        "0.2 · 1.609 + 0.8 · 0.223 = 0.50. What a network must beat.",
+        hints,
+        no_number="The mean of two losses, weighted by how often each occurs: one number.",
+        otherwise="Where the class is there, it costs −ln 0.2; where it is not, −ln 0.8. How often is it there?",
+        tolerance=0.003,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a list of two numbers")
+def check_07_2(answer: Any) -> None:
+    """Check the memory, in steps, of running means with 0.9 and 0.85."""
+    values = _numbers(answer)
+    if values is None or values.shape != (2,):
+        _wrong("that are not two numbers.", "The steps for 0.9, then the steps for 0.85.")
+    elif np.allclose(values, [10, 1 / 0.15], atol=0.5):
+        _right("1 / 0.1 = 10 steps, 1 / 0.15 = 6.7 steps.")
+    elif np.allclose(values, [1 / 0.15, 10], atol=0.5):
+        _wrong("the two are the other way round.", "The larger β₁, the longer the memory.")
+    elif np.allclose(values, [1 / 0.9, 1 / 0.85], atol=0.05):
+        _wrong("that is 1 / β₁.", "Take 1 − β₁ first: the share of the new gradient.")
+    else:
+        _wrong("at least one is not it.", "For 0.9: 1 divided by 0.1.")
+
+
+@_asks_for("a number of steps")
+def check_08_1(answer: Any) -> None:
+    """Check after how many steps half of a memory is left when 0.99 of it stays at each step."""
+    hints = {
+        50: ("50 would be right if each step took 1 % of the memory it began with.", "It takes 1 % of what is left."),
+        100: ("after 100 steps a little more than a third is left.", "Solve 0.99 to the power of n = 0.5."),
+    }
+    _check_number(
+        answer,
+        68.97,
+        "0.99 to the power of 69 is 0.5. At 0.9 it would be 7 steps.",
+        hints,
+        no_number="Steps, as a number.",
+        otherwise="After n steps 0.99 to the power of n is left. When is that 0.5? Take the logarithm of both sides.",
+        tolerance=1.0,
+    )
+
+
+@_asks_for("a whole number")
+def check_08_2(answer: Any) -> None:
+    """Check the number of parameters of one direction of an LSTM layer with 128 inputs and 64 cells."""
+    hints = {
+        12_416: ("that is one of the four tables.", "Three gates and the new: four times as many."),
+        49_408: (
+            "there are two biases a cell, and you have counted one.",
+            "Torch keeps one for input and one for state.",
+        ),
+        49_152: ("the biases are missing.", "Two for each cell, in each of the four tables."),
+        99_328: ("those are both directions.", "The question was for one."),
+        33_280: ("the weights from cell to cell are missing.", "64 × 64 in each table."),
+        32_768: (
+            "these are the weights from the inputs only.",
+            "Add those from cell to cell, 64 × 64, and the biases.",
+        ),
+    }
+    _check_number(
+        answer,
+        49_664,
+        "4 · (128 · 64 + 64 · 64 + 2 · 64). Both directions and both layers: 198,656, three quarters of the network.",
+        hints,
+        no_number="Count the weights and the biases: one whole number.",
+        otherwise="One table: 128 · 64 weights from the inputs, 64 · 64 from the cells, 2 · 64 biases. There are four.",
+    )
+
+
 def _check_number(
     answer: Any,
     right: float,

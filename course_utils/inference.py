@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from course_utils import audio, evaluation, experiment, training
 from course_utils.audio import SAMPLE_RATE
@@ -31,6 +32,7 @@ class Prediction:
     Attributes:
         path: The file.
         seconds: Its length.
+        threshold: From which probability on a class counts as heard.
         labels: The classes at or above the threshold in some window, the most probable first.
         probabilities: Of every class: the highest over all windows.
         timeline: One row a window: `start`, `end` (seconds), and a column of probabilities for each class.
@@ -38,64 +40,86 @@ class Prediction:
 
     path: str
     seconds: float
+    threshold: float
     labels: list[str]
     probabilities: dict[str, float]
     timeline: pd.DataFrame
 
+    def to_dict(self) -> dict:
+        """Return plain values, for JSON."""
+        return {**vars(self), "timeline": self.timeline.to_dict("records")}
+
 
 @torch.inference_mode()
-def probabilities(network: nn.Module, waveforms: np.ndarray, config: Config, taxonomy: Taxonomy) -> np.ndarray:
-    """Return the probability of every class in waveforms of one length.
+def probabilities(
+    network: nn.Module, waveforms: np.ndarray, config: Config, taxonomy: Taxonomy, lengths: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the probability of every class in waveforms.
 
     Args:
         network: As `training.load_network` gives it.
         waveforms: `[B, T]`, at 22,050 Hz.
         config: Of the run.
         taxonomy: The classes.
+        lengths: How many samples of each are sound, `[B]`; all if not given.
 
     Returns:
         `[B, n_classes]`.
     """
     device = next(network.parameters()).device
     sounds = torch.from_numpy(np.ascontiguousarray(waveforms, np.float32)).to(device)
-    lengths = torch.full((len(sounds),), sounds.shape[-1], device=device)
-    scores = network(sounds, lengths).float().sigmoid().double().cpu().numpy()
+    if lengths is None:
+        lengths = np.full(len(sounds), sounds.shape[-1])
+    logits = network(sounds, torch.as_tensor(lengths, device=device))
+    scores = logits.float().sigmoid().double().cpu().numpy()
     return scores if config.head == "labels" else evaluation.combinations_to_labels(scores, taxonomy)
 
 
-def predict(run: Path | str, path: Path | str) -> Prediction:
-    """Name the classes in a recording of any length, window by window.
-
-    A window is as long as what the network was trained on; the next begins half a window later.
+def predict(
+    run: Path | str,
+    path: Path | str,
+    window: float | None = None,
+    hop: float | None = None,
+    progress: bool = False,
+) -> Prediction:
+    """Name the classes in a recording of any length, window by window, in memory that does not grow with it.
 
     Args:
         run: The folder of a run, or a checkpoint.
         path: A sound file.
+        window: Length of a window in seconds; None means that of the mixtures that the network was trained on.
+        hop: Seconds from one window to the next; None means half a window. A small one gives a fine timeline.
+        progress: Show a progress bar.
 
     Returns:
         Labels, probabilities and a timeline.
 
     Raises:
         AudioError: If the file cannot be read.
-        ConfigurationError: If there is no checkpoint that can be read.
+        ConfigurationError: If there is no checkpoint that can be read, or a length is not positive.
     """
     network, config, taxonomy, threshold = training.load_network(run)
-    seconds, window = audio.duration(path), config.recipe.seconds
-    count = 1 + max(0, int(np.ceil((seconds - window) / (window / 2))))
-    rows, starts = [], [i * window / 2 for i in range(count)]
-    for some in _chunks(starts, _WINDOWS_AT_ONCE):
-        windows = [
-            audio.fit_length(audio.read(path, start=s, seconds=window), round(window * SAMPLE_RATE)) for s in some
-        ]
-        rows.append(probabilities(network, np.stack(windows), config, taxonomy))
+    network.to(_device(config))
+    seconds, window = audio.duration(path), config.recipe.seconds if window is None else window
+    hop = window / 2 if hop is None else hop
+    for name, value in (("window", window), ("hop", hop)):
+        if not 0 < value < np.inf:
+            raise ConfigurationError(f"{name} must be a positive number of seconds, not {value}")
+    count = 1 + max(0, int(np.ceil((seconds - window) / hop - 1e-9)))
+    starts, samples, rows = hop * np.arange(count), round(window * SAMPLE_RATE), []
+    for some in tqdm(np.split(starts, range(_WINDOWS_AT_ONCE, count, _WINDOWS_AT_ONCE)), disable=not progress):
+        sounds = [audio.read(path, start=start, seconds=window)[:samples] for start in some]
+        filled = np.stack([audio.fit_length(sound, samples) for sound in sounds])
+        rows.append(probabilities(network, filled, config, taxonomy, np.array([len(sound) for sound in sounds])))
     scores = np.concatenate(rows)
     timeline = pd.DataFrame(scores, columns=list(taxonomy.classes))
     timeline.insert(0, "start", starts)
-    timeline.insert(1, "end", np.minimum(np.add(starts, window), seconds))
+    timeline.insert(1, "end", np.minimum(starts + window, seconds))
     highest = scores.max(axis=0)
     order = np.argsort(-highest, kind="stable")
     labels = [taxonomy.classes[i] for i in order if highest[i] >= threshold]
-    return Prediction(str(path), seconds, labels, {taxonomy.classes[i]: float(highest[i]) for i in order}, timeline)
+    of_classes = {taxonomy.classes[i]: float(highest[i]) for i in order}
+    return Prediction(str(path), seconds, threshold, labels, of_classes, timeline)
 
 
 def evaluate(
@@ -124,7 +148,7 @@ def evaluate(
     mixtures = _test_mixtures(run, config, data, folds, taxonomy, progress)
     if say is not None:
         say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
-    device = torch.device("cuda" if torch.cuda.is_available() and config.accelerator in ("auto", "cuda") else "cpu")
+    device = _device(config)
     batches = experiment.loader(config, mixtures.test, taxonomy)
     scores = training.score(network.to(device), batches, config.head, taxonomy, device, progress)
     report = evaluation.report(
@@ -155,6 +179,5 @@ def _test_mixtures(
     return experiment.other_test(config, data, folds, taxonomy.classes, progress)
 
 
-def _chunks(values: list[float], size: int) -> Iterator[list[float]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
+def _device(config: Config) -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() and config.accelerator in ("auto", "cuda") else "cpu")

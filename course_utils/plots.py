@@ -200,6 +200,33 @@ def probabilities(
     return ax
 
 
+def timeline(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw the probability of each class over the time of a recording: bright is probable.
+
+    Where windows overlap, the mean of those that cover a moment is drawn.
+
+    Args:
+        table: One row a window: `start`, `end` in seconds, and a column of probabilities for each class.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+    """
+    import matplotlib as mpl
+
+    classes = [column for column in table.columns if column not in ("start", "end")]
+    ax = ax or _new_axes(height=0.9 + 0.22 * len(classes))
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    edges = np.unique(np.concatenate([start, end]))
+    covers = ((start <= edges[:-1, None]) & (edges[1:, None] <= end)).astype(float)  # moments × windows
+    shown = covers @ table[classes].to_numpy() / covers.sum(axis=1, keepdims=True)
+    colours = mpl.colormaps[COLOUR_MAP].resampled(SHADES)
+    image = ax.pcolormesh(edges, np.arange(len(classes) + 1) - 0.5, shown.T, vmin=0, vmax=1, cmap=colours)
+    ax.set_yticks(range(len(classes)), classes)
+    ax.invert_yaxis()
+    ax.set(xlabel="time in s", title=title)
+    ax.figure.colorbar(image, ax=ax, label="probability", pad=0.02)
+    return ax
+
+
 def slices(clips: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
     """Draw the slices of one recording on its time line; what another slice holds, too, is orange.
 
@@ -340,9 +367,10 @@ def curves(
     looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
     for (name, values), (colour, style) in zip(lines.items(), looks, strict=False):
         ax.plot(_array(x), _array(values), color=colour, linestyle=style, linewidth=1.6, label=name)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_title(title, loc="left")
     if len(lines) > 1:
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, ncols=len(lines), loc="lower right", bbox_to_anchor=(1, 1))
     return ax
 
 
@@ -371,9 +399,10 @@ def descent(
         ax.plot(*places.T, color=colour, linestyle=style, linewidth=1.3, label=name)
         ax.plot(*places[0], "o", color=colour, markerfacecolor="none", markersize=9)
     ax.plot(0, 0, "x", color="black", markersize=9)
-    ax.set(xlabel="first parameter", ylabel="second parameter", title=title)
+    ax.set(xlabel="first parameter", ylabel="second parameter")
+    ax.set_title(title, loc="left")
     if len(paths) > 1:
-        ax.legend(frameon=False, loc="lower right")
+        ax.legend(frameon=False, ncols=len(paths), loc="lower right", bbox_to_anchor=(1, 1))
     return ax
 
 

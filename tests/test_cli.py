@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -107,13 +108,23 @@ def test_evaluate_prints_a_table(run):
 
 def test_predict_prints_labels_and_a_timeline(run, tones, tmp_path):
     path = datasets.open_folder(tones).clips["path"][0]
-    text = call("predict", "--run", run, path).output
+    text = call("predict", "--run", run, path).stdout
     assert f"{path}, 0.5 s: " in text and "0.0–0.5 s" in text and len(text.splitlines()) == 7
     (found,) = json.loads(call("predict", "--run", run, path, "--json").stdout)
     assert found["seconds"] == 0.5 and found["timeline"][0]["start"] == 0
     (tmp_path / "bad.wav").write_text("no sound")
     result = call("predict", "--run", run, tmp_path / "bad.wav", path, code=2)
     assert "bad.wav" in result.output and f"{path}, 0.5 s: " in result.output
+
+
+def test_predict_saves_a_table_a_picture_and_json(run, tones, tmp_path):
+    path = Path(datasets.open_folder(tones).clips["path"][0])
+    call("predict", "--run", run, path, "--save", tmp_path / "found", "--window", 0.25, "--hop", 0.125)
+    table = pd.read_csv(tmp_path / "found" / f"{path.name}.csv")
+    stored = json.loads((tmp_path / "found" / f"{path.name}.json").read_text())
+    assert table["start"].tolist() == [0, 0.125, 0.25] == [row["start"] for row in stored["timeline"]]
+    assert (tmp_path / "found" / f"{path.name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "two files are called" in call("predict", "--run", run, path, path, "--save", tmp_path, code=2).output
 
 
 def test_train_goes_on_and_refuses_another_configuration(run, tones):

@@ -44,6 +44,12 @@ RIGHT = {
     "05_1": [0.375, 3 / 8],
     "05_2": [10**-0.5, 0.316, 1 / np.sqrt(10)],
     "05_3": [0.96**2, 0.92],
+    "06_1": [[64, 345, 62, 343], (64, 345, 62, 343), torch.tensor([64, 345, 62, 343])],
+    "06_2": [(75 * 256 + 1024) / 22_050, 0.92, 0.917],
+    "07_1": [-(0.2 * np.log(0.2) + 0.8 * np.log(0.8)), 0.5, torch.tensor(0.5004)],
+    "07_2": [[10, 6.7], (10, 1 / 0.15), [10, 7]],
+    "08_1": [np.log(0.5) / np.log(0.99), 69, 68.97],
+    "08_2": [49_664, 4 * (128 * 64 + 64 * 64 + 2 * 64)],
 }
 WRONG = {
     "00_1": [
@@ -160,6 +166,52 @@ WRONG = {
         (1 - 0.04**2, "Both have to be there"),
         (0.5, "Begin with one clip"),
         ([0.92], "between 0 and 1"),
+    ],
+    "06_1": [
+        ([62, 343, 60, 341], "66 × 347"),
+        ([64, 345, 64, 345], "into a row of 66"),
+        ([65, 346, 63, 344], "does a 3 fit"),
+        ([64, 345], "Height and width for 3 × 3"),
+    ],
+    "06_2": [
+        (1.788, "256 samples apart"),
+        (75 * 256 / 22_050, "1,024 samples long"),
+        (76 * 256 / 22_050, "75 hops"),
+        (0.4585, "Only the hop"),
+        (3.0, "does not change"),
+        ("long", "as a number"),
+    ],
+    "07_1": [
+        (-np.log(0.2), "80 % of the mixtures"),
+        (-np.log(0.8), "20 % of the mixtures"),
+        (0.322, "0.8 times"),
+        (0.179, "0.2 times"),
+        (0.722, "natural"),
+        (0.217, "natural"),
+        (2.0, "How often is it there"),
+        ([0.5], "one number"),
+    ],
+    "07_2": [
+        ([1 / 0.15, 10], "The larger β₁"),
+        ([1 / 0.9, 1 / 0.85], "Take 1 − β₁"),
+        ([10, 8.5], "1 divided by 0.1"),
+        (10, "for 0.9, then"),
+    ],
+    "08_1": [
+        (50, "1 % of what is left"),
+        (100, "Solve 0.99"),
+        (7, "Take the logarithm"),
+        ("half", "as a number"),
+    ],
+    "08_2": [
+        (12_416, "four times"),
+        (49_408, "one for input and one for state"),
+        (49_152, "Two for each cell"),
+        (99_328, "for one"),
+        (33_280, "64 × 64 in each"),
+        (32_768, "Add those"),
+        (1, "There are four"),
+        (None, "one whole number"),
     ],
 }
 

@@ -56,6 +56,15 @@ def test_curves_and_paths_are_drawn_where_their_numbers_are():
     assert list(ax.get_lines()[0].get_xdata()) == [-9.0, 0.5] and ax.get_lines()[1].get_xdata()[0] == -9.0
 
 
+def test_a_timeline_averages_the_windows_that_cover_a_moment():
+    table = pd.DataFrame({"start": [0, 1], "end": [2, 3], "dog": [1.0, 0.0], "cat": [0.0, 0.5]})
+    ax = plots.timeline(table, title="found")
+    drawn = ax.collections[0]
+    assert np.asarray(drawn.get_array()).reshape(2, 3).tolist() == [[1, 0.5, 0], [0, 0.25, 0.5]]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["dog", "cat"] and ax.get_title() == "found"
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first class is above
+
+
 @pytest.fixture(autouse=True)
 def closed():
     yield
