@@ -248,7 +248,7 @@ def predict(
         names = [file.name for file in files]
         if save and len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigurationError(f"--save: two files are called {twice}; name them one at a time")
+            raise ConfigurationError(f"--save: two files are called {twice}; save each into a folder of its own")
         found, failed = [], False
         for file in files:
             try:
@@ -320,7 +320,7 @@ def crossval(
 
 
 @app.command()
-@_with_options("width", "epochs", *_MACHINE, "train_folds", "valid_folds", "test_folds", "skip_bad")
+@_with_options("width", "epochs", "accelerator", "precision", "workers", "train_folds", "valid_folds", "test_folds")
 def grid(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Which grid; one that is not there names those that are.")],
@@ -334,7 +334,7 @@ def grid(
         from course_utils import grids
 
         given = [
-            f"--{option.replace('_', '-')} {value}"
+            f"--{option.replace('_', '-')}" + (f" {value}" if value is not True else "")
             for option, value in options.items()
             if (source := context.get_parameter_source(option)) is not None and source.name == "COMMANDLINE"
         ]

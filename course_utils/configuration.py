@@ -159,11 +159,22 @@ class Config:
         """Return plain values, for a checkpoint or JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
+    def decisive(self) -> dict[str, Any]:
+        """Return the plain values that decide what a run computes: all but where its data lies and what runs it."""
+        return {k: v for k, v in self.to_dict().items() if k not in ("data", "accelerator", "workers")}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Make a configuration of what `to_dict` gave."""
+        """Make a configuration of what `to_dict` gave; a field that is newer than it gets its default.
+
+        Raises:
+            ConfigurationError: If there is a field that this version does not know.
+        """
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**{**values, "recipe": Recipe(**values["recipe"])})
+        try:
+            return cls(**{**values, "recipe": Recipe(**values["recipe"])})
+        except TypeError as error:
+            raise ConfigurationError(f"made by another version of the course ({error}); make it again") from error
 
     @property
     def mel(self) -> dict[str, int]:

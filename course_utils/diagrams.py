@@ -302,9 +302,17 @@ def crnn() -> Figure:
 
     Lesson: 08_crnn
     """
-    heads = ["mel", "convolution 1", "convolution 2", "convolution 3", "LSTM,\nboth ways", "readout", "linear"]
+    heads = [
+        "mel",
+        "convolution\n1, pooled",
+        "convolution\n2, pooled",
+        "convolution\n3, pooled",
+        "LSTM,\nboth ways",
+        "readout",
+        "linear",
+    ]
     rows = [
-        ("as in the report", "no logarithm", ["3 × 3", "4 × 4", "4 × 4"], (57, 13, 2), "last step", ORANGE),
+        ("as in the report", "dB, or no log", ["3 × 3", "4 × 4", "4 × 4"], (57, 13, 2), "last step", ORANGE),
         ("repaired", "in dB", ["3 × 1", "4 × 2", "4 × 2"], (171, 84, 41), "attention", BLUE),
     ]
     figure = _card(10.5, 5.6)
@@ -314,7 +322,7 @@ def crnn() -> Figure:
     for row, (name, norm, poolings, frames, readout, face) in enumerate(rows):
         y = -3.6 * row
         ax.text(-1.0, y + 1.2, name, fontsize=10, fontweight="bold", color=face)
-        does = [norm, *(f"then pool {pooling}" for pooling in poolings), "2 layers of 64", readout, "dropout, norm"]
+        does = [norm, *(f"pooled by {pooling}" for pooling in poolings), "2 layers of 64", readout, "dropout, norm"]
         shapes = ["1 × 128 × 173"]
         shapes += [f"{c} × {b} × {f}" for c, b, f in zip((32, 64, 64), (42, 10, 2), frames, strict=True)]
         shapes += [f"{frames[-1]} × 128", "128", "10"]
@@ -330,7 +338,10 @@ def crnn() -> Figure:
                 start = x - 1.9 + widths[i - 1] / 2 + 0.05
                 ax.annotate("", (x - width / 2 - 0.03, y), (start, y), arrowprops={"arrowstyle": "->", "color": INK})
     ax.text(
-        -1.0, -5.95, "shapes: channels × bands × frames, then steps × features; the width shows the frames", fontsize=9
+        -1.0,
+        -5.95,
+        "shapes: channels × bands × frames, then steps × features; up to the LSTM the width shows the frames",
+        fontsize=9,
     )
     ax.set(xlim=(-1.2, 12.3), ylim=(-6.2, 2.2))
     ax.axis("off")
@@ -388,9 +399,9 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     ),
     "crnn": (
         crnn,
-        "The CRNN twice, as a row of boxes. In the report, a mel spectrogram without logarithm of 1 × 128 × 173 becomes "
-        "32 × 42 × 57, 64 × 10 × 13 and 64 × 2 × 2, so the LSTM has two steps, of which the last is read. Repaired, the "
-        "mel is in decibels and the maps keep their width, 32 × 42 × 171, 64 × 10 × 84 and 64 × 2 × 41: the LSTM has 41 "
+        "The CRNN twice, as a row of boxes. In the report, a mel spectrogram of 1 × 128 × 173 becomes "
+        "32 × 42 × 57, 64 × 10 × 13 and 64 × 2 × 2, so the LSTM has two steps, of which the last is read. Repaired, "
+        " the maps keep their width, 32 × 42 × 171, 64 × 10 × 84 and 64 × 2 × 41: the LSTM has 41 "
         "steps, and attention weighs them. A linear layer gives ten numbers.",
     ),
 }

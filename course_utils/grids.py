@@ -17,13 +17,13 @@ from course_utils import experiment, inference, models, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.environment import need_torch
 from course_utils.files import write_json
+from course_utils.storage import is_stored_set
 
 need_torch()
 
 import torch  # noqa: E402
 
 FORMAT = 1  # of a results file
-_OF_THE_MACHINE = ("data", "accelerator", "devices", "workers")  # decide nothing that a run computes
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ GRIDS = {
         },
     ),
     "cnn10-splits": Grid(
-        "CNN10 with ten labels: mixtures split at random, as in the report, and clips split by the official folds",
+        "CNN10 with ten labels: mixtures split at random and kept, as in the report; and clips split by the official "
+        "folds, with fresh pairs",
         {"recipe": Recipe(joint="butt")},
         {"random": {"split": "random"}, "official": {"split": "official"}},
     ),
@@ -112,6 +113,8 @@ GRIDS = {
             "fresh_pairs": False,
             "optimizer": "amsgrad",
             "learning_rate": 2e-3,
+            "beta1": 0.9,
+            "weight_decay": 1e-2,
             "schedule": "step",
             "batch_size": 24,
         },
@@ -131,46 +134,53 @@ def run_grid(
 ) -> dict[str, Any] | None:
     """Run the experiments of a grid one after the other, and keep what came of each in one file.
 
-    Experiments that the file holds already, of this configuration and these clips, are not run again; one that was
-    stopped goes on from its last finished epoch.
+    Experiments that the file holds already are not run again; one that was stopped goes on from its last finished epoch.
 
     Args:
         name: One of `GRIDS`.
-        base: What the grid does not decide: data, width, epochs, test folds, machine.
+        base: What the grid does not decide: data, width, epochs, folds, machine.
         out: A folder for the runs, one folder each.
         results: The JSON file to write, anew after every experiment.
-        command: The command that led here, for the file.
+        command: A command that repeats it, for the file.
         progress: Show progress bars.
         say: What to call with a line about each experiment.
 
     Returns:
-        What the file holds; None if Ctrl-C ended it.
+        What the file holds; None if Ctrl-C ended a training.
 
     Raises:
-        ConfigurationError: If there is no grid of that name, or the file holds another one.
+        ConfigurationError: If there is no grid of that name, the data is a stored set, or the file holds another grid,
+            or experiments of another configuration or of other clips.
+        DatasetError, AudioError, SplitError: If the data cannot be used.
     """
     if name not in GRIDS:
         raise ConfigurationError(f"no grid {name!r}; there are {', '.join(GRIDS)}")
+    if is_stored_set(base.data):
+        raise ConfigurationError(
+            f"{base.data}: a stored set has its split and its pairs; a grid needs a folder of clips"
+        )
     grid, results = GRIDS[name], Path(results)
-    found = read_results(results) if results.is_file() else {"grid": name, "runs": {}}
+    found = {"format": FORMAT, "grid": name, "about": grid.about, "command": command, "runs": {}}
+    if results.exists():
+        found = read_results(results)
     if found["grid"] != name:
         raise ConfigurationError(f"{results}: holds the grid {found['grid']}; choose another file for {name}")
-    runs: dict[str, Any] = found["runs"]
     for number, (member, changes) in enumerate(grid.changes.items(), start=1):
-        config = dataclasses.replace(base, **grid.common, **changes)
+        config = dataclasses.replace(base, **{**grid.common, **changes})
         data = experiment.prepare(config, progress)
-        if not _is_done(runs.get(member), config, data):
-            say(f"{number} of {len(grid.changes)}: {member}")
-            folder = Path(out) / member.replace(", ", "-").replace(" ", "_")
-            state = training.train(config, folder, data, progress)
-            if state.interrupted:
-                return None
-            report, notes = inference.evaluate(folder, progress=progress)
-            runs[member] = _outcome(config, data, state, report, notes)
-        header = {"format": FORMAT, "grid": name, "about": grid.about, "command": command}
-        ordered = {key: runs[key] for key in grid.changes if key in runs}
-        write_json(results, {**header, "runs": ordered})
-    return read_results(results)
+        if member in found["runs"]:
+            _refuse_another(found["runs"][member], config, data, f"{results}, {member}")
+            continue
+        folder = Path(out) / member.replace(", ", "-").replace(" ", "_")
+        say(f"{number} of {len(grid.changes)}: {member}; {training.describe(config, data, folder)}")
+        state = training.train(config, folder, data, progress)
+        if state.interrupted:
+            return None
+        report, notes = inference.evaluate(folder, progress=progress)
+        found["runs"][member] = _outcome(config, data, state, report, notes)
+        found["runs"] = {key: found["runs"][key] for key in grid.changes if key in found["runs"]}
+        write_json(results, found)
+    return found
 
 
 def read_results(path: Path | str) -> dict[str, Any]:
@@ -180,15 +190,16 @@ def read_results(path: Path | str) -> dict[str, Any]:
         path: What `run_grid` wrote.
 
     Returns:
-        `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `parameters`, `device`, `minutes`,
-        `best_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`) and `notes`.
+        `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
+        `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`) and
+        `notes`.
 
     Raises:
         ConfigurationError: If it is not such a file.
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        if found["format"] == FORMAT and found["runs"] is not None:
+        if found["format"] == FORMAT and isinstance(found["grid"], str) and isinstance(found["runs"], dict):
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -220,14 +231,14 @@ def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
         *fields: Fields of `Config` to put first.
 
     Returns:
-        The fields, `parameters`, `epochs`, `best_epoch`, and of the test part `exact_match`, `mAP`, `macro_f1`.
+        The fields, `parameters`, `epochs`, `scored_epoch`, and of the test part `exact_match`, `mAP`, `macro_f1`.
     """
     rows = {
         name: {
             **{field: run["config"][field] for field in fields},
             "parameters": run["parameters"],
             "epochs": len(run["history"]["epoch"]),
-            "best_epoch": run["best_epoch"],
+            "scored_epoch": run["scored_epoch"],
             "exact_match": run["report"]["exact_match"],
             "mAP": run["report"]["mAP"],
             "macro_f1": run["report"]["labels"]["macro"]["f1"],
@@ -237,33 +248,31 @@ def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _is_done(run: dict[str, Any] | None, config: Config, data: experiment.Mixtures) -> bool:
-    if run is None or run["clips"] != data.fingerprint:
-        return False
-    return _decisive(Config.from_dict({**run["config"], "data": ""})) == _decisive(config)
-
-
-def _decisive(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.to_dict().items() if key not in _OF_THE_MACHINE}
+def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtures, where: str) -> None:
+    there, now = Config.from_dict({**run["config"], "data": ""}).decisive(), config.decisive()
+    differ = [f"{k}: {there[k]} there, {v} now" for k, v in now.items() if there[k] != v]
+    if run["clips"] != data.fingerprint:
+        differ.append(f"other clips than {config.data} holds now")
+    if differ:
+        raise ConfigurationError(f"{where}: of another configuration ({'; '.join(differ)}); choose another file")
 
 
 def _outcome(
     config: Config, data: experiment.Mixtures, state: training.State, report: dict, notes: list[str]
 ) -> dict[str, Any]:
-    history = pd.DataFrame(state.history)
-    on_gpu = config.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    outcome = {
-        "config": _decisive(config),
+    history, device = pd.DataFrame(state.history), training.device_of(config)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type.upper()}, {os.cpu_count()} cores"
+    return {
+        "config": config.decisive(),
         "clips": data.fingerprint,
         "parameters": models.count_parameters(experiment.build_network(config, data.taxonomy)),
-        "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {os.cpu_count()} cores",
-        "minutes": float(history["seconds"].sum()) / 60,
-        "best_epoch": state.best_epoch,
-        "history": history.drop(columns="seconds").to_dict("list"),
-        "report": report,
-        "notes": [line for note in notes for line in note.splitlines() if str(config.data) not in line],
+        "device": name,
+        "minutes": round(float(history["seconds"].sum()) / 60, 1),
+        "scored_epoch": training.scored_epoch(state, config),
+        "history": _rounded(history.drop(columns="seconds").to_dict("list")),
+        "report": _rounded(report),
+        "notes": [line.replace(str(config.data), "FOLDER") for note in notes for line in note.splitlines()],
     }
-    return _rounded(outcome)
 
 
 def _rounded(value: Any) -> Any:

@@ -71,7 +71,7 @@ def probabilities(
     if lengths is None:
         lengths = np.full(len(sounds), sounds.shape[-1])
     logits = network(sounds, torch.as_tensor(lengths, device=device))
-    scores = logits.float().sigmoid().double().cpu().numpy()
+    scores = logits.float().sigmoid().cpu().double().numpy()
     return scores if config.head == "labels" else evaluation.combinations_to_labels(scores, taxonomy)
 
 
@@ -88,7 +88,8 @@ def predict(
         run: The folder of a run, or a checkpoint.
         path: A sound file.
         window: Length of a window in seconds; None means that of the mixtures that the network was trained on.
-        hop: Seconds from one window to the next; None means half a window. A small one gives a fine timeline.
+        hop: Seconds from one window to the next, at most `window`; None means half of it. The last window ends with the
+            recording.
         progress: Show a progress bar.
 
     Returns:
@@ -96,17 +97,21 @@ def predict(
 
     Raises:
         AudioError: If the file cannot be read.
-        ConfigurationError: If there is no checkpoint that can be read, or a length is not positive.
+        ConfigurationError: If there is no checkpoint that can be read, or window and hop do not fit.
     """
     network, config, taxonomy, threshold = training.load_network(run)
-    network.to(_device(config))
-    seconds, window = audio.duration(path), config.recipe.seconds if window is None else window
+    network.to(training.device_of(config))
+    window = config.recipe.seconds if window is None else window
     hop = window / 2 if hop is None else hop
-    for name, value in (("window", window), ("hop", hop)):
-        if not 0 < value < np.inf:
-            raise ConfigurationError(f"{name} must be a positive number of seconds, not {value}")
+    if not 1 / SAMPLE_RATE <= hop <= window < np.inf:
+        raise ConfigurationError(
+            f"hop and window are seconds, and a hop is at most a window, else parts are skipped; got hop {hop}, "
+            f"window {window}"
+        )
+    seconds = audio.duration(path)
     count = 1 + max(0, int(np.ceil((seconds - window) / hop - 1e-9)))
     starts, samples, rows = hop * np.arange(count), round(window * SAMPLE_RATE), []
+    starts[-1] = max(0.0, min(starts[-1], seconds - window))  # the last window ends with the recording
     for some in tqdm(np.split(starts, range(_WINDOWS_AT_ONCE, count, _WINDOWS_AT_ONCE)), disable=not progress):
         sounds = [audio.read(path, start=start, seconds=window)[:samples] for start in some]
         filled = np.stack([audio.fit_length(sound, samples) for sound in sounds])
@@ -148,7 +153,7 @@ def evaluate(
     mixtures = _test_mixtures(run, config, data, folds, taxonomy, progress)
     if say is not None:
         say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
-    device = _device(config)
+    device = training.device_of(config)
     batches = experiment.loader(config, mixtures.test, taxonomy)
     scores = training.score(network.to(device), batches, config.head, taxonomy, device, progress)
     report = evaluation.report(
@@ -177,7 +182,3 @@ def _test_mixtures(
             )
         return mixtures
     return experiment.other_test(config, data, folds, taxonomy.classes, progress)
-
-
-def _device(config: Config) -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() and config.accelerator in ("auto", "cuda") else "cpu")

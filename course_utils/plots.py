@@ -214,12 +214,16 @@ def timeline(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Ax
 
     classes = [column for column in table.columns if column not in ("start", "end")]
     ax = ax or _new_axes(height=0.9 + 0.22 * len(classes))
-    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    start, end = (table[name].to_numpy().round(6) for name in ("start", "end"))  # 0.1 + 0.2 is 0.3
     edges = np.unique(np.concatenate([start, end]))
-    covers = ((start <= edges[:-1, None]) & (edges[1:, None] <= end)).astype(float)  # moments × windows
-    shown = covers @ table[classes].to_numpy() / covers.sum(axis=1, keepdims=True)
+    windows = np.column_stack([np.ones(len(table)), table[classes]])  # to count them, and to add them up
+    change = np.zeros((len(edges), windows.shape[1]))
+    np.add.at(change, np.searchsorted(edges, start), windows)
+    np.subtract.at(change, np.searchsorted(edges, end), windows)
+    count, *sums = change.cumsum(axis=0)[:-1].T
+    shown = np.where(count > 0.5, sums / count.clip(min=1), np.nan)
     colours = mpl.colormaps[COLOUR_MAP].resampled(SHADES)
-    image = ax.pcolormesh(edges, np.arange(len(classes) + 1) - 0.5, shown.T, vmin=0, vmax=1, cmap=colours)
+    image = ax.pcolormesh(edges, np.arange(len(classes) + 1) - 0.5, shown, vmin=0, vmax=1, cmap=colours)
     ax.set_yticks(range(len(classes)), classes)
     ax.invert_yaxis()
     ax.set(xlabel="time in s", title=title)

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,10 +264,9 @@ def make_fabric(config: Config, devices: int) -> Fabric:
 
 def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     """Return Adam, AMSGrad or AdamW."""
-    kinds = {"adam": torch.optim.Adam, "amsgrad": partial(torch.optim.Adam, amsgrad=True), "adamw": torch.optim.AdamW}
-    return kinds[config.optimizer](
-        network.parameters(), config.learning_rate, (config.beta1, 0.999), weight_decay=config.weight_decay
-    )
+    kind = {"adam": torch.optim.Adam, "amsgrad": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    how = {"weight_decay": config.weight_decay, "amsgrad": config.optimizer == "amsgrad"}
+    return kind(network.parameters(), config.learning_rate, (config.beta1, 0.999), **how)
 
 
 def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -327,8 +325,7 @@ def restore(
         ConfigurationError: If the run was of another configuration, which is named, or of other clips.
     """
     checkpoint = load_checkpoint(out / "last.pt")
-    found, wanted = Config.from_dict(checkpoint["config"]).to_dict(), config.to_dict()
-    wanted.pop("workers")  # how many processes load data decides nothing
+    found, wanted = Config.from_dict(checkpoint["config"]).decisive(), config.decisive()
     differ = [f"{k}: {found[k]} there, {v} now" for k, v in wanted.items() if found[k] != v]
     if differ:
         raise ConfigurationError(
@@ -359,6 +356,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def scored_epoch(state: State, config: Config) -> int:
+    """Return the epoch whose weights count: the last of a whole one-cycle, for which the rate came down, else the best."""
+    came_down = config.schedule == "onecycle" and state.epoch == config.epochs
+    return state.epoch if came_down else state.best_epoch
+
+
+def device_of(config: Config) -> torch.device:
+    """Return where a run's network is used: the accelerator that it asks for, if this machine has it, else the CPU."""
+    if config.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if config.accelerator in ("auto", "mps", "gpu") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
 def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
     """Load a trained network from its run; the checkpoint alone is enough.
 
@@ -377,8 +389,7 @@ def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
     path = Path(run)
     checkpoint = load_checkpoint(path if path.is_file() else path / "last.pt")
     config, taxonomy = Config.from_dict(checkpoint["config"]), Taxonomy(tuple(checkpoint["classes"]))
-    came_down = config.schedule == "onecycle" and checkpoint["state"]["epoch"] == config.epochs
-    if not path.is_file() and not came_down:
+    if not path.is_file() and scored_epoch(State(**checkpoint["state"]), config) < checkpoint["state"]["epoch"]:
         checkpoint = load_checkpoint(path / "best.pt")
     network = experiment.build_network(config, taxonomy)
     network.load_state_dict(checkpoint["network"])
@@ -446,7 +457,7 @@ _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # numbers of glibc's malloc.h
 def _precision(config: Config) -> str:
     if config.precision != "auto":
         return config.precision
-    on_cuda = config.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    on_cuda = device_of(config).type == "cuda"
     return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
 
 

@@ -12,7 +12,10 @@ from course_utils import grids, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.grids import GRIDS, Grid
 
-PUBLISHED = sorted((Path(__file__).resolve().parents[1] / "figures" / "results").glob("*.json"))
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "figures" / "results"
+LESSONS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
+LOADED = sorted(set(re.findall(r"grids\.published\(\\\"([\w-]+)\\\"\)", LESSONS)))
 SMALL = Grid("two small ones", {"spec_augment": False}, {"plain": {}, "mixup, seed 1": {"mixup": True, "seed": 1}})
 
 
@@ -32,10 +35,14 @@ def run(base, folder, **how):
     return found, said
 
 
+def configurations(name, **base):
+    grid = GRIDS[name]
+    return {key: Config(data="x", **{**base, **grid.common, **changes}) for key, changes in grid.changes.items()}
+
+
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_grid_makes_configurations_that_differ(name):
-    grid = GRIDS[name]
-    made = [str(Config(data="x", **{**grid.common, **changes}).to_dict()) for changes in grid.changes.values()]
+    made = [str(config.to_dict()) for config in configurations(name).values()]
     assert len(set(made)) == len(made)
 
 
@@ -54,8 +61,12 @@ def test_the_projects_four_runs_are_among_the_eight():
 
 def test_results_hold_what_a_lesson_plots(base, tmp_path):
     found, said = run(base, tmp_path)
-    assert said == ["1 of 2: plain", "2 of 2: mixup, seed 1"]
-    assert found == json.loads((tmp_path / "small.json").read_text()) and list(found["runs"]) == list(SMALL.changes)
+    assert [line.split(";")[0] for line in said] == ["1 of 2: plain", "2 of 2: mixup, seed 1"]
+    assert (
+        "2 epochs of" in said[0]
+        and found == json.loads((tmp_path / "small.json").read_text())
+        and list(found["runs"]) == list(SMALL.changes)
+    )
     assert (found["grid"], found["about"], found["command"]) == ("small", SMALL.about, "a command")
     one = found["runs"]["mixup, seed 1"]
     assert one["config"]["mixup"] and one["config"]["seed"] == 1 and "data" not in one["config"]
@@ -70,8 +81,9 @@ def test_what_is_done_is_not_done_again(base, tmp_path, monkeypatch):
     first, _ = run(base, tmp_path)
     monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
     elsewhere = dataclasses.replace(base, accelerator="cpu", workers=0)  # another machine
+    before = (tmp_path / "small.json").read_bytes()
     again, said = run(elsewhere, tmp_path)
-    assert again == first and said == []
+    assert again == first and said == [] and (tmp_path / "small.json").read_bytes() == before
 
 
 def test_results_of_before_a_new_option_still_count(base, tmp_path, monkeypatch):
@@ -82,6 +94,10 @@ def test_results_of_before_a_new_option_still_count(base, tmp_path, monkeypatch)
     (tmp_path / "small.json").write_text(json.dumps(found))
     monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
     run(base, tmp_path)
+    found["runs"]["plain"]["config"]["colour"] = "red"
+    (tmp_path / "small.json").write_text(json.dumps(found))
+    with pytest.raises(ConfigurationError, match="another version of the course"):
+        run(base, tmp_path)
 
 
 def test_an_interrupted_grid_goes_on(base, tmp_path, monkeypatch):
@@ -98,17 +114,32 @@ def test_an_interrupted_grid_goes_on(base, tmp_path, monkeypatch):
     assert list(kept["runs"]) == ["plain"]
     monkeypatch.setattr(training, "save", save)
     found, said = run(base, tmp_path)
-    assert said == ["2 of 2: mixup, seed 1"] and found["runs"]["plain"] == kept["runs"]["plain"]
+    assert (
+        len(said) == 1
+        and said[0].startswith("2 of 2: mixup, seed 1")
+        and found["runs"]["plain"] == kept["runs"]["plain"]
+    )
     whole, _ = run(base, tmp_path / "whole")
     for name in SMALL.changes:
         assert found["runs"][name]["history"] == whole["runs"][name]["history"]
         assert found["runs"][name]["report"] == whole["runs"][name]["report"]
 
 
-def test_runs_of_another_configuration_are_refused(base, tmp_path):
+def test_experiments_of_another_configuration_are_kept(base, tmp_path):
     run(base, tmp_path)
-    with pytest.raises(ConfigurationError, match="width: 2 there, 4 now"):
+    before = (tmp_path / "small.json").read_bytes()
+    with pytest.raises(ConfigurationError, match=r"small\.json, plain: .*width: 2 there, 4 now"):
         run(dataclasses.replace(base, width=4), tmp_path)
+    assert (tmp_path / "small.json").read_bytes() == before
+
+
+def test_a_stored_set_is_refused(base, tones, tmp_path):
+    from course_utils import experiment, storage
+
+    data = experiment.prepare(base, progress=False)
+    storage.write_set(tmp_path / "set", "mel", data.test.cache, data.test.plan, data.taxonomy, base.recipe, base.mel)
+    with pytest.raises(ConfigurationError, match="needs a folder of clips"):
+        run(dataclasses.replace(base, data=str(tmp_path / "set")), tmp_path)
 
 
 def test_results_of_another_grid_are_kept(base, tmp_path):
@@ -124,7 +155,10 @@ def test_an_unknown_grid_names_the_known_ones(base, tmp_path):
         grids.run_grid("large", base, tmp_path, tmp_path / "a.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "no json", '{"format": 0, "runs": {}}', '{"format": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "no json", '{"format": 0, "runs": {}}', '{"format": 1}', '{"format": 1, "grid": "a", "runs": []}'],
+)
 def test_what_is_no_results_file_is_named(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ConfigurationError, match=r"a\.json"):
@@ -133,16 +167,26 @@ def test_what_is_no_results_file_is_named(tmp_path, text):
         grids.read_results(tmp_path / "b.json")
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_published_results_are_those_of_their_grid(path):
-    found = grids.published(path.stem)
-    grid = GRIDS[path.stem]
-    assert found["grid"] == path.stem and list(found["runs"]) == list(grid.changes)
-    assert found["command"].startswith(f"python -m course_utils grid {path.stem} --data FOLDER")
-    for name, one in found["runs"].items():
-        wanted = {**grid.common, **grid.changes[name]}
-        config = Config.from_dict({**one["config"], "data": ""})
-        assert all(getattr(config, field) == value for field, value in wanted.items())
-        assert len(one["history"]["epoch"]) == config.epochs and f"--epochs {config.epochs}" in found["command"]
+@pytest.mark.parametrize("name", LOADED)
+def test_what_a_lesson_loads_was_made_by_that_grid(name):
+    found, made = grids.published(name), configurations(name)
+    assert found["grid"] == name and list(found["runs"]) == list(made)
+    assert found["command"].startswith(f"python -m course_utils grid {name} --data FOLDER")
+    assert len({run["clips"] for run in found["runs"].values()}) == 1
+    assert len({str(run["report"]) for run in found["runs"].values()}) == len(made)
+    free = {"width", "epochs", "train_folds", "valid_folds", "test_folds", "skip_bad", "precision"}
+    chosen = set()
+    for key, run in found["runs"].items():
+        config = Config.from_dict({**run["config"], "data": ""})
+        there, wanted = config.decisive(), made[key].decisive()
+        assert {field for field in there if there[field] != wanted[field]} <= free
+        chosen.add(str({field: there[field] for field in sorted(free)}))
+        assert len(run["history"]["epoch"]) == config.epochs >= run["scored_epoch"]
+    assert len(chosen) == 1
+    path = RESULTS / f"{name}.json"
     assert not re.search(r"/(?:root|home|tmp|work|Users)/", path.read_text(encoding="utf-8"))
     assert path.stat().st_size < 2_000_000
+
+
+def test_lessons_load_results_and_all_results_are_loaded():
+    assert LOADED and {path.stem for path in RESULTS.glob("*.json")} == set(LOADED)

@@ -29,10 +29,9 @@ def test_logits_have_one_row_a_clip(name, outputs):
     assert network(waveforms, lengths).shape == (3, outputs)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize(("name", "time_pooling"), [("cnn10", "report"), ("crnn", "report"), ("crnn", "fine")])
 @pytest.mark.parametrize("samples", [1, 300, 1_201, 22_050])
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("time_pooling", ["report", "fine"])
 def test_very_short_clips_are_filled_up(name, samples, training, time_pooling):
     torch.manual_seed(0)
     network = models.build(name, 10, width=4, time_pooling=time_pooling).train(training)
@@ -154,6 +153,9 @@ def test_readouts_weigh_the_valid_steps_only(readout):
     assert torch.allclose(weights.sum(dim=1), torch.ones(3)) and (weights >= 0).all()
     assert not weights[1, 3:].any() and weights[2, 0] == 1
     expected = {"last": [0, 0, 1.0], "mean": [1 / 3] * 3}
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network.time_weights(torch.randn(3, 7, 128).bfloat16(), torch.tensor([7, 3, 1]))
+    assert torch.allclose(half.float().sum(dim=1), torch.ones(3), atol=1e-5)
     if readout in expected:
         assert torch.allclose(weights[1, :3], torch.tensor(expected[readout]))
     else:

@@ -50,7 +50,8 @@ def test_all_of_the_package_is_installed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_utils").rglob("__init__.py")}
     assert set(settings["packages"]) == found | {"course_utils.results"}
-    assert (ROOT / settings["package-dir"]["course_utils.results"]).is_dir()
+    place = settings["package-dir"]["course_utils.results"]
+    assert list((ROOT / place).glob(settings["package-data"]["course_utils.results"][0]))
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -65,6 +65,17 @@ def test_a_timeline_averages_the_windows_that_cover_a_moment():
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first class is above
 
 
+def test_a_timeline_of_windows_that_only_touch_has_no_slivers_and_a_long_one_is_drawn():
+    start = 0.1 * np.arange(30)
+    table = pd.DataFrame({"start": start, "end": start + 0.1, "dog": np.linspace(0, 1, 30)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = plots.timeline(table).collections[0].get_array()
+    assert np.asarray(drawn).ravel() == pytest.approx(table["dog"].to_numpy())
+    start = 0.1 * np.arange(36_000)  # an hour; windows times moments would be 10 GB
+    plots.timeline(pd.DataFrame({"start": start, "end": start + 8, "dog": 0.5}))
+
+
 @pytest.fixture(autouse=True)
 def closed():
     yield

@@ -67,6 +67,25 @@ def test_optimizers_and_schedules(tmp_path, tones, optimizer, schedule):
     assert len(pd.read_csv(tmp_path / "history.csv")) == 2
 
 
+def test_a_run_of_before_a_new_option_goes_on(tmp_path, tones):
+    config = quick(tones, epochs=2)
+    training.train(dataclasses.replace(config), tmp_path, progress=False)
+    checkpoint = torch.load(tmp_path / "last.pt", weights_only=True)
+    del checkpoint["config"]["readout"]
+    torch.save(checkpoint, tmp_path / "last.pt")
+    assert training.train(config, tmp_path, progress=False).epoch == 2
+    checkpoint["config"]["colour"] = "red"
+    torch.save(checkpoint, tmp_path / "last.pt")
+    with pytest.raises(ConfigurationError, match="another version of the course"):
+        training.train(config, tmp_path, progress=False)
+
+
+def test_amsgrad_is_adam_that_remembers_the_largest():
+    network = torch.nn.Linear(2, 2)
+    optimizers = [training.make_optimizer(Config(data="x", optimizer=name), network) for name in ("adam", "amsgrad")]
+    assert [optimizer.defaults["amsgrad"] for optimizer in optimizers] == [False, True]
+
+
 def test_the_one_cycle_ends_near_zero(tones):
     config = quick(tones)
     network = torch.nn.Linear(2, 2)

@@ -66,7 +66,7 @@ def build(
         The network.
 
     Raises:
-        ValueError: If there is no network of that name.
+        ValueError: If there is no network, or no option, of that name.
     """
     mel = mel or {}
     if name == "cnn10":

@@ -173,7 +173,7 @@ class CRNN(nn.Module):
             return functional.one_hot(steps - 1, hidden.shape[1]).to(hidden.dtype)
         scores = self.attention(hidden)[:, :, 0] if self.readout == "attention" else hidden.new_zeros(hidden.shape[:2])
         beyond = torch.arange(hidden.shape[1], device=hidden.device) >= steps[:, None]
-        return scores.masked_fill(beyond, -torch.inf).softmax(dim=1)
+        return scores.float().masked_fill(beyond, -torch.inf).softmax(dim=1)  # 16 bits would not add up to 1
 
 
 def crnn(
