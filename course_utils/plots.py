@@ -385,7 +385,7 @@ def descent(
     title: str = "",
     reach: tuple[float, float] = (10.0, 3.0),
 ) -> Axes:
-    """Draw paths `[steps, 2]` over the contour lines of a valley; each begins at its ring.
+    """Draw paths `[steps, 2]` over the contour lines of a valley; each begins at a ring and ends at a dot.
 
     Args:
         height: Of the valley at x and y.
@@ -402,8 +402,9 @@ def descent(
         places = _array(path, 2)
         ax.plot(*places.T, color=colour, linestyle=style, linewidth=1.3, label=name)
         ax.plot(*places[0], "o", color=colour, markerfacecolor="none", markersize=9)
+        ax.plot(*places[-1], "o", color=colour, markersize=6)
     ax.plot(0, 0, "x", color="black", markersize=9)
-    ax.set(xlabel="first parameter", ylabel="second parameter")
+    ax.set(xlabel="first weight", ylabel="second weight")
     ax.set_title(title, loc="left")
     if len(paths) > 1:
         ax.legend(frameon=False, ncols=len(paths), loc="lower right", bbox_to_anchor=(1, 1))

@@ -458,7 +458,7 @@ def _precision(config: Config) -> str:
     if config.precision != "auto":
         return config.precision
     on_cuda = device_of(config).type == "cuda"
-    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def _workers(config: Config, fabric: Fabric) -> int:
