@@ -91,7 +91,7 @@ GRIDS = {
     ),
     "cnn10-augmentation": Grid(
         "CNN10 on the official folds: does it pay to vary the training data?",
-        {"spec_augment": False},
+        {"recipe": Recipe(joint="butt"), "spec_augment": False},
         {
             f"{name}, seed {seed}": {**changes, "seed": seed}
             for seed, (name, changes) in product(range(3), _TRICKS.items())
