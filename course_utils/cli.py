@@ -334,7 +334,7 @@ def grid(
         from course_utils import grids
 
         given = [
-            f"--{option.replace('_', '-')}" + (f" {value}" if value is not True else "")
+            f"--{option.replace('_', '-')} {value}"
             for option, value in options.items()
             if (source := context.get_parameter_source(option)) is not None and source.name == "COMMANDLINE"
         ]

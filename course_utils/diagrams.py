@@ -401,7 +401,7 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         crnn,
         "The CRNN twice, as a row of boxes. In the report, a mel spectrogram of 1 × 128 × 173 becomes "
         "32 × 42 × 57, 64 × 10 × 13 and 64 × 2 × 2, so the LSTM has two steps, of which the last is read. Repaired, "
-        " the maps keep their width, 32 × 42 × 171, 64 × 10 × 84 and 64 × 2 × 41: the LSTM has 41 "
+        "the maps keep their width, 32 × 42 × 171, 64 × 10 × 84 and 64 × 2 × 41: the LSTM has 41 "
         "steps, and attention weighs them. A linear layer gives ten numbers.",
     ),
 }

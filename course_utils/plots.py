@@ -11,7 +11,7 @@ import html
 import inspect
 import io
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,15 +66,13 @@ def spectrum(
         sample_rate: In Hz.
     """
     ax = ax or _new_axes(height=2.6)
-    looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+    looks = _looks()
     for (name, curve), (colour, style) in zip(curves.items(), looks, strict=False):
         values = _array(curve)
         hertz = np.linspace(0, sample_rate / 2, len(values))
         ax.plot(hertz, values, color=colour, linestyle=style, linewidth=1.2, label=name)
     ax.set(xlabel="frequency in Hz", ylabel=ylabel, xlim=(0, max_frequency or sample_rate / 2))
-    ax.set_title(title, loc="left")  # the legend is at the right
-    if len(curves) > 1:
-        ax.legend(frameon=False, ncols=len(curves), loc="lower right", bbox_to_anchor=(1, 1))
+    _title_and_legend(ax, title, len(curves))
     return ax
 
 
@@ -368,13 +366,11 @@ def curves(
         ylabel: What the values are, with their unit.
     """
     ax = ax or _new_axes(height=2.6)
-    looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+    looks = _looks()
     for (name, values), (colour, style) in zip(lines.items(), looks, strict=False):
         ax.plot(_array(x), _array(values), color=colour, linestyle=style, linewidth=1.6, label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.set_title(title, loc="left")
-    if len(lines) > 1:
-        ax.legend(frameon=False, ncols=len(lines), loc="lower right", bbox_to_anchor=(1, 1))
+    _title_and_legend(ax, title, len(lines))
     return ax
 
 
@@ -383,7 +379,6 @@ def descent(
     paths: Mapping[str, ArrayLike],
     ax: Axes | None = None,
     title: str = "",
-    reach: tuple[float, float] = (10.0, 3.0),
 ) -> Axes:
     """Draw paths `[steps, 2]` over the contour lines of a valley; each begins at a ring and ends at a dot.
 
@@ -391,13 +386,12 @@ def descent(
         height: Of the valley at x and y.
         paths: Name → places, one row a step.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
-        reach: The picture goes from minus to plus this, in x and in y.
+        title: Above the picture, which goes from −10 to 10 in x and from −3 to 3 in y.
     """
     ax = ax or _new_axes(height=2.8)
-    x, y = np.meshgrid(np.linspace(-reach[0], reach[0], 200), np.linspace(-reach[1], reach[1], 100))
+    x, y = np.meshgrid(np.linspace(-10, 10, 200), np.linspace(-3, 3, 100))
     ax.contour(x, y, height(x, y), levels=12, colors=GREY, linewidths=0.5)
-    looks = itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+    looks = _looks()
     for (name, path), (colour, style) in zip(paths.items(), looks, strict=False):
         places = _array(path, 2)
         ax.plot(*places.T, color=colour, linestyle=style, linewidth=1.3, label=name)
@@ -405,9 +399,7 @@ def descent(
         ax.plot(*places[-1], "o", color=colour, markersize=6)
     ax.plot(0, 0, "x", color="black", markersize=9)
     ax.set(xlabel="first weight", ylabel="second weight")
-    ax.set_title(title, loc="left")
-    if len(paths) > 1:
-        ax.legend(frameon=False, ncols=len(paths), loc="lower right", bbox_to_anchor=(1, 1))
+    _title_and_legend(ax, title, len(paths))
     return ax
 
 
@@ -417,9 +409,8 @@ def learning_curves(
     ax: Axes | None = None,
     title: str = "",
     ylabel: str = "",
-    best: str = "valid_mAP",
 ) -> Axes:
-    """Draw one column of the history of several runs over epochs, with a dot at the best epoch of each.
+    """Draw one column of the history of several runs over epochs, with a dot at the best validation mAP of each.
 
     Args:
         runs: Name → the columns of `history.csv`.
@@ -427,7 +418,6 @@ def learning_curves(
         ax: Where to draw; a new figure if not given.
         title: Above the picture.
         ylabel: What the values are, with their unit; the column's name if not given.
-        best: The column whose highest value marks the best epoch.
     """
     ax = ax or _new_axes(height=3.2)
     colours = [*LINE_COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
@@ -435,7 +425,7 @@ def learning_curves(
     for (name, table), (colour, style) in zip(runs.items(), looks, strict=False):
         epochs, values = np.asarray(table["epoch"]), np.asarray(table[column])
         ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.3, label=name)
-        at = int(np.argmax(np.asarray(table[best])))
+        at = int(np.argmax(np.asarray(table["valid_mAP"])))
         ax.plot(epochs[at], values[at], "o", color=colour, markersize=6)
     ax.set(xlabel="epoch", ylabel=ylabel or column, title=title)
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -496,6 +486,18 @@ def _array(values: ArrayLike, dimensions: int = 1) -> np.ndarray:
     if array.ndim != dimensions or 0 in array.shape:
         raise ValueError(f"need {dimensions} dimension{'s' * (dimensions > 1)}, none of them empty; got {array.shape}")
     return array
+
+
+def _looks() -> Iterator[tuple[str, str]]:
+    """Return colour and line style of one line after the other."""
+    return itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
+
+
+def _title_and_legend(ax: Axes, title: str, lines: int) -> None:
+    """Put the title above the left corner, and the legend, where there is more than one line, above the right one."""
+    ax.set_title(title, loc="left")
+    if lines > 1:
+        ax.legend(frameon=False, ncols=lines, loc="lower right", bbox_to_anchor=(1, 1))
 
 
 def _new_axes(height: float, width: float = 9.0) -> Axes:
