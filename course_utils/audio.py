@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -142,6 +144,46 @@ def listen(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
     data = base64.b64encode(_mp3(np.asarray(waveform, np.float32), sample_rate)).decode()
     title = f"<div>{html.escape(label)}</div>" if label else ""
     display(HTML(f'{title}<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'))
+
+
+def upload(use: Callable[[Path], object]) -> None:
+    """Show a button that takes a sound file from the reader's computer and hands it to a function.
+
+    What the function prints and shows appears below the button. The file is gone when it returns. Jupyter takes files up
+    to 10 MB this way, Colab up to 1 MB; larger ones never arrive.
+
+    Args:
+        use: Called with the path of the file, under the name that it has on the reader's computer.
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    button = ipywidgets.FileUpload(accept="audio/*", multiple=False, description="Choose a sound file")
+    button.layout.width = "16em"
+    below = ipywidgets.Output()
+
+    def take(_change: Any) -> None:
+        below.clear_output()
+        with below, tempfile.TemporaryDirectory() as folder:
+            for name, content in _uploaded(button.value):
+                (path := Path(folder) / Path(name).name).write_bytes(content)
+                try:
+                    use(path)
+                except AudioError as error:
+                    print(str(error).replace(f"{folder}/", ""))
+
+    button.observe(take, "value")
+    box = ipywidgets.VBox([button, below])
+    view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
+    bundle = {"text/plain": "Run this cell to see its button.", "application/vnd.jupyter.widget-view+json": view}
+    display(bundle, raw=True)
+
+
+def _uploaded(value: Any) -> list[tuple[str, bytes]]:
+    """Return name and content of what an upload button holds, in ipywidgets 7 (a dict) or 8 (a tuple)."""
+    if isinstance(value, dict):
+        return [(name, file["content"]) for name, file in value.items()]
+    return [(file["name"], bytes(file["content"])) for file in value]
 
 
 def _mp3(samples: np.ndarray, sample_rate: int) -> bytes:

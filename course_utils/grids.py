@@ -57,6 +57,20 @@ _TRICKS = {
     "fresh pairs, SpecAugment": {"spec_augment": True},
     "fresh pairs, mixup": {"mixup": True},
 }
+_CRNN_REPORT = {
+    "model": "crnn",
+    "norm": "whiten",
+    "head": "combinations",
+    "recipe": Recipe(joint="butt"),
+    "fresh_pairs": False,
+    "spec_augment": False,
+    "optimizer": "amsgrad",
+    "learning_rate": 2e-3,
+    "beta1": 0.9,
+    "weight_decay": 1e-2,
+    "schedule": "step",
+    "batch_size": 24,
+}
 # Each step keeps those before it.
 _REPAIRS = {
     "as the report": {},
@@ -72,6 +86,12 @@ _REPAIRS = {
     "fine time": {"time_pooling": "fine"},
     "mean": {"readout": "mean"},
     "attention": {"readout": "attention"},
+}
+_REPAIRED = {name: value for step in _REPAIRS.values() for name, value in step.items()}
+_RIVALS = {
+    "CNN10, width 14": {"width": 14},
+    "CNN10, width 24": {"width": 24},
+    "CRNN": {"model": "crnn", **_REPAIRED},
 }
 
 
@@ -101,24 +121,34 @@ GRIDS = {
         "CNN10 with ten labels: mixtures split at random and kept, as in the report; and clips split by the official "
         "folds, with fresh pairs",
         {"recipe": Recipe(joint="butt")},
-        {"random": {"split": "random"}, "official": {"split": "official"}},
+        {
+            "random": {"split": "random"},
+            "official": {"split": "official"},
+            "random, no SpecAugment": {"split": "random", "spec_augment": False},
+        },
     ),
     "crnn-repair": Grid(
         "the CRNN on the official folds, from the report's recipe to the repaired one, step by step",
-        {
-            "model": "crnn",
-            "norm": "whiten",
-            "head": "combinations",
-            "recipe": Recipe(joint="butt"),
-            "fresh_pairs": False,
-            "optimizer": "amsgrad",
-            "learning_rate": 2e-3,
-            "beta1": 0.9,
-            "weight_decay": 1e-2,
-            "schedule": "step",
-            "batch_size": 24,
-        },
+        _CRNN_REPORT,
         _in_steps(_REPAIRS),
+    ),
+    "crnn-splits": Grid(
+        "the CRNN on mixtures split at random and kept: as the report, and repaired; and repaired on the official folds",
+        _CRNN_REPORT,
+        {
+            "as the report, random": {"split": "random"},
+            "repaired, random": {**_REPAIRED, "split": "random", "fresh_pairs": False},
+            "repaired, official": _REPAIRED,
+        },
+    ),
+    "cnn-against-crnn": Grid(
+        "CNN10 and the repaired CRNN on the official folds: with equally many parameters (width 14), and with equally "
+        "much time a step on a CPU (width 24)",
+        {"recipe": Recipe(joint="butt"), "spec_augment": False},
+        {
+            f"{name}, seed {seed}": {**changes, "seed": seed}
+            for seed, (name, changes) in product(range(3), _RIVALS.items())
+        },
     ),
 }
 

@@ -434,6 +434,32 @@ def learning_curves(
     return ax
 
 
+def intervals(
+    values: Mapping[str, float],
+    bounds: Mapping[str, tuple[float, float]],
+    ax: Axes | None = None,
+    title: str = "",
+    xlabel: str = "",
+) -> Axes:
+    """Draw one value a row as a dot, with a line through it from its lower to its upper bound.
+
+    Args:
+        values: Name → value; the first is at the top.
+        bounds: Name → lower and upper bound.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        xlabel: What the values are, with their unit.
+    """
+    ax = ax or _new_axes(height=0.9 + 0.28 * len(values))
+    rows = range(len(values))
+    ax.hlines(rows, *np.array([bounds[name] for name in values]).T, colors=GREY, linewidth=3)
+    ax.plot(list(values.values()), rows, "o", color=LINE_COLOURS[0])
+    ax.set_yticks(rows, list(values))
+    ax.invert_yaxis()
+    ax.set(xlabel=xlabel, title=title)
+    return ax
+
+
 def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
     """Show sliders, and below them the picture that a function draws with their values, or the error that it raises.
 

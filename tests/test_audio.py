@@ -1,6 +1,9 @@
+import datetime
 import io
 import re
+import tempfile
 
+import ipywidgets
 import numpy as np
 import pytest
 import soundfile
@@ -123,3 +126,52 @@ def test_players_are_small_and_play(seconds, monkeypatch):
 def test_a_player_of_a_minute_is_refused():
     with pytest.raises(ValueError, match="too long"):
         audio.listen(np.random.default_rng(0).standard_normal(22_050 * 90).astype(np.float32))
+
+
+def a_button(monkeypatch, use):
+    """Show the upload button, and return it."""
+    made, shown = [], []
+
+    class Button(ipywidgets.FileUpload):
+        def __init__(self, **options):
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr("ipywidgets.FileUpload", Button)
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    audio.upload(use)
+    assert shown[0]["text/plain"] == "Run this cell to see its button."
+    return made[0]
+
+
+def a_file(name, content):
+    value = {"name": name, "type": "audio/x-wav", "size": len(content), "content": memoryview(content)}
+    return ({**value, "last_modified": datetime.datetime.now(tz=datetime.UTC)},)
+
+
+def test_an_uploaded_file_is_handed_over_under_its_name(monkeypatch):
+    file, heard = io.BytesIO(), []
+    soundfile.write(file, tone(8000), 8000, format="WAV")
+
+    def use(path):
+        heard.append((path.name, len(audio.read(path)), path))
+
+    button = a_button(monkeypatch, use)
+    button.value = a_file("../street.wav", file.getvalue())
+    button.value = a_file("again.wav", file.getvalue())
+    assert [h[:2] for h in heard] == [("street.wav", 22_050), ("again.wav", 22_050)]
+    assert not heard[0][2].exists()
+
+
+def test_an_uploaded_file_that_is_no_sound_gets_its_message(monkeypatch, capsys):
+    button = a_button(monkeypatch, audio.read)
+    button.value = a_file("notes.wav", b"no sound at all")
+    said = capsys.readouterr().out
+    assert "notes.wav: not a sound file that can be read" in said and tempfile.gettempdir() not in said
+
+
+def test_what_is_uploaded_is_found_in_both_forms_of_ipywidgets():
+    content = b"1234"
+    of_seven = {"a.wav": {"metadata": {"name": "a.wav"}, "content": content}}
+    assert audio._uploaded(of_seven) == audio._uploaded(a_file("a.wav", content)) == [("a.wav", content)]
+    assert audio._uploaded({}) == audio._uploaded(()) == []

@@ -56,6 +56,14 @@ def test_curves_and_paths_are_drawn_where_their_numbers_are():
     assert list(ax.get_lines()[0].get_xdata()) == [-9.0, 0.5] and ax.get_lines()[1].get_xdata()[0] == -9.0
 
 
+def test_intervals_have_a_row_each_from_the_top():
+    ax = plots.intervals({"a": 0.5, "b": 0.7}, {"b": (0.6, 0.9), "a": (0.4, 0.8)}, title="scores", xlabel="mAP")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert ax.get_lines()[0].get_xdata().tolist() == [0.5, 0.7]
+    ends = [segment[:, 0].tolist() for segment in ax.collections[0].get_segments()]
+    assert ends == [[0.4, 0.8], [0.6, 0.9]] and (ax.get_title(), ax.get_xlabel()) == ("scores", "mAP")
+
+
 def test_a_timeline_averages_the_windows_that_cover_a_moment():
     table = pd.DataFrame({"start": [0, 1], "end": [2, 3], "dog": [1.0, 0.0], "cat": [0.0, 0.5]})
     ax = plots.timeline(table, title="found")
