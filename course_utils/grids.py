@@ -248,9 +248,19 @@ def published(name: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: If there are none of that name.
     """
-    package = Path(__file__).parent
-    installed, checkout = package / "results" / f"{name}.json", package.parent / "figures" / "results" / f"{name}.json"
-    return read_results(installed if installed.is_file() else checkout)
+    return read_results(_that_comes_along(f"{name}.json"))
+
+
+def trained(name: str) -> Path:
+    """Return the checkpoint of a trained network that comes with the course.
+
+    Args:
+        name: `crnn`, the repaired CRNN that the grid `crnn-splits` trained on the official folds 1 and 2.
+
+    Returns:
+        For `inference.predict`, or `predict --run`; there may be no file of that name.
+    """
+    return _that_comes_along(f"{name}.pt")
 
 
 def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
@@ -276,6 +286,13 @@ def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
         for name, run in results["runs"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _that_comes_along(file: str) -> Path:
+    """Return where a file of `figures/results` lies: in the installed package, or in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "results" / file
+    return installed if installed.is_file() else package.parent / "figures" / "results" / file
 
 
 def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtures, where: str) -> None:

@@ -50,6 +50,8 @@ RIGHT = {
     "07_2": [[10, 6.7], (10, 1 / 0.15), [10, 7]],
     "08_1": [np.log(0.5) / np.log(0.99), 69, 68.97],
     "08_2": [49_664, 4 * (128 * 64 + 64 * 64 + 2 * 64)],
+    "09_1": [[4 * 1024 / 22_050, 48 * 1024 / 22_050], (0.19, 2.2), torch.tensor([0.186, 2.23])],
+    "09_2": [3, 3.0],
 }
 WRONG = {
     "00_1": [
@@ -212,6 +214,22 @@ WRONG = {
         (32_768, "Add those"),
         (1, "There are four"),
         (None, "one whole number"),
+    ],
+    "09_1": [
+        ([2.23, 0.186], "comes first"),
+        ([4, 48], "A frame is 1,024"),
+        ([4096, 49_152], "A frame is 1,024"),
+        ([0.232, 0.511], "multiply"),
+        ([0.1, 1], "Multiply the three"),
+        ([0.046, 0.046], "Multiply the three"),
+        (0.186, "and then for the report's"),
+    ],
+    "09_2": [
+        (5, "in the middle of the bark"),
+        (4, "all of them"),
+        (27, "begin by 29 s"),
+        (2, "at most 29"),
+        ("three", "one whole number"),
     ],
 }
 
