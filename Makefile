@@ -32,7 +32,7 @@ lab: install
 # One thread a process: the processes share the cores already.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests
-	$(BIN)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
 
 notebooks: install
 	COURSE_SIZE=lesson COURSE_DATA=mini $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
