@@ -152,13 +152,15 @@ def upload(use: Callable[[Path], object]) -> None:
     What the function prints and shows appears below the button. The file is gone when it returns. Jupyter takes files up
     to 10 MB this way, Colab up to 1 MB; larger ones never arrive.
 
+    What a phone records (M4A, AAC) must be saved as WAV, FLAC, Ogg or MP3 first.
+
     Args:
         use: Called with the path of the file, under the name that it has on the reader's computer.
     """
     import ipywidgets
     from IPython.display import display
 
-    button = ipywidgets.FileUpload(accept="audio/*", multiple=False, description="Choose a sound file")
+    button = ipywidgets.FileUpload(accept=".wav,.flac,.ogg,.mp3", multiple=False, description="Choose a sound file")
     button.layout.width = "16em"
     below = ipywidgets.Output()
 
@@ -170,7 +172,7 @@ def upload(use: Callable[[Path], object]) -> None:
                 try:
                     use(path)
                 except AudioError as error:
-                    print(str(error).replace(f"{folder}/", ""))
+                    print(str(error).replace(str(path), path.name))
 
     button.observe(take, "value")
     box = ipywidgets.VBox([button, below])

@@ -399,7 +399,7 @@ def check_07_2(answer: Any) -> None:
     """Check the memory, in steps, of running means with 0.9 and 0.85."""
     values = _numbers(answer)
     if values is None or values.shape != (2,):
-        _wrong("that are not two numbers.", "The steps for 0.9, then the steps for 0.85.")
+        _wrong("those are not two numbers.", "The steps for 0.9, then the steps for 0.85.")
     elif np.allclose(values, [10, 1 / 0.15], atol=0.5):
         _right("1 / 0.1 = 10 steps, 1 / 0.15 = 6.7 steps.")
     elif np.allclose(values, [1 / 0.15, 10], atol=0.5):
@@ -460,7 +460,7 @@ def check_09_1(answer: Any) -> None:
     """Check the seconds between two steps of the CRNN, fine and as reported."""
     values, steps = _numbers(answer), np.array([4.0, 48.0])
     if values is None or values.shape != (2,):
-        _wrong("that are not two numbers.", "Seconds, for the fine pooling and then for the report's.")
+        _wrong("those are not two numbers.", "Seconds, for the fine pooling and then for the report's.")
     elif np.allclose(values, steps * 1024 / 22_050, rtol=0.03):
         _right("4 · 1,024 / 22,050 = 0.19 s, and 48 · 1,024 / 22,050 = 2.2 s.")
     elif np.allclose(values, steps[::-1] * 1024 / 22_050, rtol=0.03):
@@ -479,7 +479,7 @@ def check_09_2(answer: Any) -> None:
     hints = {
         5: ("five windows contain a part of it.", "Two of them begin or end in the middle of the bark."),
         4: ("each moment lies in four windows.", "The bark lasts two seconds, and a window must contain all of them."),
-        27: ("so many windows has the whole recording.", "Which of them begin by 29 s and end after 31 s?"),
+        27: ("so many windows has the whole recording.", "Which of them begin by 29 s and end at 31 s or later?"),
     }
     _check_number(
         answer,

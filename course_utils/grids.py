@@ -128,13 +128,14 @@ GRIDS = {
         },
     ),
     "crnn-repair": Grid(
-        "the CRNN on the official folds, from the report's recipe to the repaired one, step by step; and, aside, the "
-        "report's without its L2 penalty",
+        "the CRNN on the official folds, from the report's recipe to the repaired one: first another training, then one "
+        "change at a time; and, aside, the report's recipe without its L2 penalty",
         _CRNN_REPORT,
         {**_in_steps(_REPAIRS), "as the report, no L2": {"weight_decay": 0.0}},
     ),
     "crnn-splits": Grid(
-        "the CRNN on mixtures split at random and kept: as the report, and repaired; and repaired on the official folds",
+        "the CRNN on mixtures split at random and kept: as the report, and repaired; and repaired on the official folds, "
+        "with fresh pairs",
         _CRNN_REPORT,
         {
             "as the report, random": {"split": "random"},
@@ -143,8 +144,9 @@ GRIDS = {
         },
     ),
     "cnn-against-crnn": Grid(
-        "CNN10 and the repaired CRNN on the official folds: with equally many parameters (width 14), and with equally "
-        "much time a step on a CPU (width 24)",
+        "CNN10 and the repaired CRNN on the official folds, trained alike, each with its own spectrogram, and time "
+        "stretch for the CRNN: CNN10 with about as many parameters (width 14), and with about as much time a step on a "
+        "CPU (width 24)",
         {"recipe": Recipe(joint="butt"), "spec_augment": False},
         {
             f"{name}, seed {seed}": {**changes, "seed": seed}
@@ -256,12 +258,19 @@ def trained(name: str) -> Path:
     """Return the checkpoint of a trained network that comes with the course.
 
     Args:
-        name: `crnn`, the repaired CRNN that the grid `crnn-splits` trained on the official folds 1 and 2.
+        name: `crnn` is the repaired CRNN that the grid `crnn-splits` trained on the official folds 1 and 2: `best.pt` of
+            that run.
 
     Returns:
-        For `inference.predict`, or `predict --run`; there may be no file of that name.
+        For `inference.predict`, or `predict --run`.
+
+    Raises:
+        ConfigurationError: If there is none of that name.
     """
-    return _that_comes_along(f"{name}.pt")
+    path = _that_comes_along(f"{name}.pt")
+    if not path.is_file():
+        raise ConfigurationError(f"no trained network {name!r} comes with the course; `crnn` does")
+    return path
 
 
 def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:

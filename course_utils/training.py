@@ -141,7 +141,8 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
                 state.best, state.best_epoch = row.get("valid_mAP", -1.0), state.epoch
             state.history.append({"epoch": state.epoch, **row, "seconds": time.perf_counter() - started})
             if fabric.is_global_zero:
-                save(out, config, data, network, optimizer, scheduler, state, improved)
+                counts = improved or scored_epoch(state, config) == state.epoch
+                save(out, config, data, network, optimizer, scheduler, state, counts)
             fabric.barrier()
     except KeyboardInterrupt:  # what counts is what is on the disk: whole epochs
         kept = out / "last.pt"
@@ -293,9 +294,9 @@ def save(
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     state: State,
-    is_best: bool,
+    counts: bool,
 ) -> None:
-    """Write the history and the checkpoints of a finished epoch, `last.pt` last."""
+    """Write the history and the checkpoints of a finished epoch: `best.pt` if it counts so far, `last.pt` last."""
     description = {"format": FORMAT, "config": config.to_dict(), "classes": list(data.taxonomy.classes)}
     description["data"] = data.fingerprint
     progress = {k: v for k, v in vars(state).items() if k != "interrupted"}
@@ -303,7 +304,7 @@ def save(
     with write_beside(out / "history.csv") as partial:
         pd.DataFrame(state.history).to_csv(partial, index=False)
     _log_to_tensorboard(out / "tensorboard", state)
-    if is_best:
+    if counts:
         with write_beside(out / "best.pt") as partial:
             torch.save(light, partial)
     whole = {**light, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
@@ -387,10 +388,8 @@ def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
         ConfigurationError: If there is no checkpoint that can be read.
     """
     path = Path(run)
-    checkpoint = load_checkpoint(path if path.is_file() else path / "last.pt")
+    checkpoint = load_checkpoint(path if path.is_file() else path / "best.pt")
     config, taxonomy = Config.from_dict(checkpoint["config"]), Taxonomy(tuple(checkpoint["classes"]))
-    if not path.is_file() and scored_epoch(State(**checkpoint["state"]), config) < checkpoint["state"]["epoch"]:
-        checkpoint = load_checkpoint(path / "best.pt")
     network = experiment.build_network(config, taxonomy)
     network.load_state_dict(checkpoint["network"])
     return network.eval(), config, taxonomy, checkpoint["state"]["threshold"]

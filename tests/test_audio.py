@@ -141,6 +141,8 @@ def a_button(monkeypatch, use):
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
     audio.upload(use)
     assert shown[0]["text/plain"] == "Run this cell to see its button."
+    box = ipywidgets.VBox.widgets[shown[0]["application/vnd.jupyter.widget-view+json"]["model_id"]]
+    assert box.children[0] is made[0] and isinstance(box.children[1], ipywidgets.Output)
     return made[0]
 
 

@@ -234,15 +234,16 @@ def test_the_test_part_is_never_looked_at_while_training(tmp_path, tones, monkey
 GET = experiment.LazyMixtures.__getitem__
 
 
-@pytest.mark.parametrize(("schedule", "name"), [("onecycle", "last"), ("constant", "best")])
+@pytest.mark.parametrize(("schedule", "epoch"), [("onecycle", 3), ("constant", 1)])
 def test_a_whole_one_cycle_gives_the_last_epoch_and_anything_else_the_best(
-    tmp_path, tones, monkeypatch, schedule, name
+    tmp_path, tones, monkeypatch, schedule, epoch
 ):
     scores = iter([0.5, 0.4, 0.3])
     monkeypatch.setattr(training, "validate", lambda *_: {"valid_mAP": next(scores)})
     training.train(quick(tones, schedule=schedule), tmp_path, progress=False)
-    assert not same(weights(tmp_path, "best"), weights(tmp_path, "last"))
-    assert same(training.load_network(tmp_path)[0].state_dict(), weights(tmp_path, name))
+    assert training.load_checkpoint(tmp_path / "best.pt")["state"]["epoch"] == epoch
+    assert same(weights(tmp_path, "best"), weights(tmp_path, "last")) == (epoch == 3)
+    assert same(training.load_network(tmp_path)[0].state_dict(), weights(tmp_path, "best"))
 
 
 def test_a_checkpoint_needs_nothing_else(tmp_path, tones):
@@ -255,8 +256,8 @@ def test_a_checkpoint_needs_nothing_else(tmp_path, tones):
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04\x95"])
 def test_a_damaged_checkpoint_is_named(tmp_path, content):
-    (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=r"last\.pt"):
+    (tmp_path / "best.pt").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"best\.pt"):
         training.load_network(tmp_path)
     with pytest.raises(ConfigurationError, match="no such checkpoint"):
         training.load_network(tmp_path / "nowhere")

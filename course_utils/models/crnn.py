@@ -121,7 +121,7 @@ class CRNN(nn.Module):
                     nn.Dropout(0.1),
                 )
             )
-        self.convolutions.to(memory_format=torch.channels_last)  # a third faster on a CPU
+        self.convolutions.to(memory_format=torch.channels_last)  # on a CPU, max-pooling is slow in torch's usual order
         self.lstm = nn.LSTM(2 * self.channels[-1], 64, num_layers=2, bidirectional=True, batch_first=True)
         if readout == "attention":
             self.attention = nn.Linear(2 * 64, 1)
