@@ -174,7 +174,7 @@ def _test_mixtures(
 ) -> Mixtures:
     if data is None and folds is None:
         mixtures = experiment.prepare(config, progress)
-        path = Path(run) if Path(run).is_file() else Path(run) / "last.pt"
+        path = Path(run) if Path(run).is_file() else Path(run) / "best.pt"
         if training.load_checkpoint(path)["data"] != mixtures.fingerprint:
             raise ConfigurationError(
                 f"{config.data}: holds other clips than those that {run} was split from, so its test part cannot be made "

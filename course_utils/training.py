@@ -1,7 +1,8 @@
 """One readable training loop, its checkpoints and its history.
 
-A run is a folder: `last.pt` and `best.pt` (weights, optimiser, configuration, classes, threshold), `history.csv`, and
-`tensorboard/`. A run that was killed goes on from its last finished epoch, and ends with the same weights.
+A run is a folder: `best.pt` (the weights that count, configuration, classes, threshold), `last.pt` (the last epoch, with
+the optimiser), `history.csv`, and `tensorboard/`. A run that was killed goes on from its last finished epoch, and ends with
+the same weights.
 """
 
 from __future__ import annotations
