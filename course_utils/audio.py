@@ -159,20 +159,26 @@ def upload(use: Callable[[Path], object]) -> None:
     """
     import ipywidgets
     from IPython.display import display
+    from IPython.utils.capture import capture_output
 
     button = ipywidgets.FileUpload(accept=".wav,.flac,.ogg,.mp3", multiple=False, description="Choose a sound file")
     button.layout.width = "16em"
     below = ipywidgets.Output()
 
     def take(_change: Any) -> None:
-        below.clear_output()
-        with below, tempfile.TemporaryDirectory() as folder:
+        # Shown all at once, at the end: JupyterLab answers every part while the next is drawn, and IPython then draws
+        # the unfinished picture in a second thread.
+        with capture_output() as captured, tempfile.TemporaryDirectory() as folder:
             for name, content in _uploaded(button.value):
                 (path := Path(folder) / Path(name).name).write_bytes(content)
                 try:
                     use(path)
-                except AudioError as error:
-                    print(str(error).replace(str(path), path.name))
+                except Exception as error:  # else the button would just do nothing
+                    kind = "" if isinstance(error, AudioError) else f"{type(error).__name__}: "
+                    print(kind + str(error).replace(str(path), path.name))
+        printed = {"output_type": "stream", "name": "stdout", "text": captured.stdout}
+        rich = [{"output_type": "display_data", "data": o.data, "metadata": o.metadata or {}} for o in captured.outputs]
+        below.outputs = (printed, *rich)
 
     button.observe(take, "value")
     box = ipywidgets.VBox([button, below])

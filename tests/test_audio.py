@@ -143,7 +143,7 @@ def a_button(monkeypatch, use):
     assert shown[0]["text/plain"] == "Run this cell to see its button."
     box = ipywidgets.VBox.widgets[shown[0]["application/vnd.jupyter.widget-view+json"]["model_id"]]
     assert box.children[0] is made[0] and isinstance(box.children[1], ipywidgets.Output)
-    return made[0]
+    return box.children
 
 
 def a_file(name, content):
@@ -158,18 +158,29 @@ def test_an_uploaded_file_is_handed_over_under_its_name(monkeypatch):
     def use(path):
         heard.append((path.name, len(audio.read(path)), path))
 
-    button = a_button(monkeypatch, use)
+    button, _ = a_button(monkeypatch, use)
     button.value = a_file("../street.wav", file.getvalue())
     button.value = a_file("again.wav", file.getvalue())
     assert [h[:2] for h in heard] == [("street.wav", 22_050), ("again.wav", 22_050)]
     assert not heard[0][2].exists()
 
 
-def test_an_uploaded_file_that_is_no_sound_gets_its_message(monkeypatch, capsys):
-    button = a_button(monkeypatch, audio.read)
+def test_what_a_function_says_of_an_upload_stands_below_the_button(monkeypatch):
+    button, below = a_button(monkeypatch, lambda path: print("heard", path.name))
+    for name in ("a.wav", "b.wav"):
+        button.value = a_file(name, b"1234")
+        assert [part["text"] for part in below.outputs] == [f"heard {name}\n"]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [(audio.read, "notes.wav: not a sound file that can be read"), (lambda path: {}["a"], "KeyError: 'a'")],
+)
+def test_what_goes_wrong_with_an_upload_is_said(monkeypatch, use, message):
+    button, below = a_button(monkeypatch, use)
     button.value = a_file("notes.wav", b"no sound at all")
-    said = capsys.readouterr().out
-    assert "notes.wav: not a sound file that can be read" in said and tempfile.gettempdir() not in said
+    said = below.outputs[0]["text"]
+    assert said.startswith(message) and tempfile.gettempdir() not in said
 
 
 def test_what_is_uploaded_is_found_in_both_forms_of_ipywidgets():
