@@ -36,7 +36,8 @@ _MIXING = tuple(field.name for field in dataclasses.fields(Recipe))
 _FEATURES = ("n_fft", "hop_length", "n_mels", "noise_snr")
 _MACHINE = ("accelerator", "devices", "precision", "workers")
 _TRAINING = (
-    *("model", "width", "head", "norm", "time_pooling", "readout", "fresh_pairs", "spec_augment", "mixup", "epochs"),
+    *("model", "width", "head", "norm", "time_pooling", "readout", "train_share", "fresh_pairs", "spec_augment"),
+    *("mixup", "pos_weight", "epochs"),
     *("batch_size", "optimizer", "learning_rate", "beta1", "weight_decay", "schedule", "patience", *_MACHINE),
 )
 
@@ -371,7 +372,7 @@ def _evaluate(run: Path, data: str | None, folds: tuple[int, ...] | None, quiet:
     from course_utils import inference
     from course_utils.files import write_json
 
-    report, _ = inference.evaluate(run, data, folds, say=functools.partial(typer.echo, err=quiet))
+    report = inference.evaluate(run, data, folds, say=functools.partial(typer.echo, err=quiet)).report
     other = "".join(
         f"-{part}" for part in (data and Path(data).name, folds and "fold" + "_".join(map(str, folds))) if part
     )

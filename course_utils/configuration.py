@@ -73,11 +73,13 @@ class Config:
         norm: The CRNN's normalisation, `db` or `whiten`.
         time_pooling: How the CRNN pools time: as the `report`, to two steps of 8 s, or `fine`.
         readout: What the CRNN takes of its steps: the `last`, their `mean`, or what `attention` learns.
-        split: `official` (by fold, split before mixing) or `random` (the report's: mix first, split after).
-        train_folds: None means all folds that are not named.
+        split: `official` (by fold, split before mixing), `clips` (a fifth of the clips, at random, split before mixing)
+            or `random` (the report's: mix first, split after).
+        train_folds: None means all folds that are not named; of `clips`, the folds whose clips are split.
         valid_folds: If empty, `valid_fraction` of the training recordings validate.
         test_folds: Folds to test on.
-        valid_fraction: Of the training recordings (`official`) or mixtures (`random`).
+        valid_fraction: Of the training recordings (`official`), clips (`clips`) or mixtures (`random`).
+        train_share: Train on so much of the training recordings of each class (`official`), to see what more data brings.
         recipe: How clips become mixtures.
         fresh_pairs: Draw new training pairs every epoch; None means yes for `official`, no for `random`.
         n_fft: Samples in a frame, in front of CNN10.
@@ -86,6 +88,8 @@ class Config:
         noise_snr: Noise on the mel power while training, in dB; None adds none.
         spec_augment: Mask stripes of the log-mel while training.
         mixup: Mix pairs of training examples, sound and labels.
+        pos_weight: Count the loss of an output that is there as often as there are training mixtures without it for one
+            with it.
         epochs: At most so many.
         batch_size: Mixtures in a batch.
         optimizer: `adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.
@@ -109,11 +113,12 @@ class Config:
     norm: Literal["db", "whiten"] = "db"
     time_pooling: Literal["report", "fine"] = "report"
     readout: Literal["last", "mean", "attention"] = "last"
-    split: Literal["official", "random"] = "official"
+    split: Literal["official", "clips", "random"] = "official"
     train_folds: tuple[int, ...] | None = None
     valid_folds: tuple[int, ...] = ()
     test_folds: tuple[int, ...] = (10,)
     valid_fraction: float = 0.1
+    train_share: float = 1.0
     recipe: Recipe = field(default_factory=lambda: Recipe(joint="slots"))
     fresh_pairs: bool | None = None
     n_fft: int = 1024
@@ -122,6 +127,7 @@ class Config:
     noise_snr: float | None = None
     spec_augment: bool = True
     mixup: bool = False
+    pos_weight: bool = False
     epochs: int = 30
     batch_size: int = 32
     optimizer: Literal["adam", "amsgrad", "adamw"] = "adamw"
@@ -150,6 +156,10 @@ class Config:
             raise ConfigurationError(f"noise_snr must be a number, not {self.noise_snr}")
         if not 0 <= self.valid_fraction < 1:
             raise ConfigurationError(f"valid_fraction must be in 0 … 1, not {self.valid_fraction}")
+        if not 0 < self.train_share <= 1:
+            raise ConfigurationError(f"train_share must be above 0 and at most 1, not {self.train_share}")
+        if self.train_share < 1 and self.split != "official":
+            raise ConfigurationError("train_share takes whole recordings away, which only the official split can")
         if self.split == "random" and self.fresh_pairs:
             raise ConfigurationError("the random split mixes first and splits after, so its mixtures stay fixed")
         if self.batch_size < 2:

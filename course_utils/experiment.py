@@ -15,8 +15,8 @@ from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.environment import need_torch
-from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips
-from course_utils.splits import SplitError
+from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips, plan_of
+from course_utils.splits import ClipSplit, SplitError
 from course_utils.storage import StoredMixtures, is_stored_set
 from course_utils.taxonomy import Taxonomy
 
@@ -69,10 +69,8 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
         return _prepare_stored(config)
     dataset, cache = open_clips(config, progress)
     clips, taxonomy = cache.clips, dataset.taxonomy
-    if config.split == "official":
-        split = splits.official(
-            clips, config.test_folds, config.valid_folds, config.train_folds, config.valid_fraction, config.seed
-        )
+    if config.split != "random":
+        split = clip_split(config, clips)
         plan = plan_by_clips(clips, split, taxonomy, config.recipe, config.seed)
         notes = [dataset.describe(), split.describe()]
     else:
@@ -97,6 +95,69 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
         _fingerprint(clips),
         notes,
     )
+
+
+def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
+    """Split the clips of a run that splits before it mixes."""
+    if config.split == "clips":
+        return splits.by_clips(clips, config.train_folds, config.seed, valid_fraction=config.valid_fraction)
+    split = splits.official(
+        clips, config.test_folds, config.valid_folds, config.train_folds, config.valid_fraction, config.seed
+    )
+    return splits.thin(split, clips, config.train_share, config.seed) if config.train_share < 1 else split
+
+
+def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures]:
+    """Make test mixtures of clips that a run of `split="clips"` knows from training, or does not know.
+
+    Args:
+        config: The run.
+        progress: Show a progress bar.
+
+    Returns:
+        Four test parts with equally many mixtures: of two clips of the training, in pairs that it did not have; of one
+        and one that was held out; of two that were held out; and of the test folds, whose recordings are all new.
+
+    Raises:
+        ConfigurationError: If the run was split in another way.
+        SplitError: If a test fold is not there, or some of its recordings are in the training.
+
+    Lesson: 11_cnn_versus_crnn
+    """
+    if config.split != "clips":
+        raise ConfigurationError(f"only a split by clips has held-out clips of known recordings, not {config.split!r}")
+    whole = prepare(config, progress)
+    cache, clips = whole.test.cache, whole.test.cache.clips
+    split = clip_split(config, clips)
+    known, held_out = split.rows("train"), split.rows("test")
+    elsewhere = np.flatnonzero(clips["fold"].isin(config.test_folds))
+    shared = set(clips["fsID"].iloc[elsewhere]) & set(clips["fsID"][split.roles != ""])
+    elsewhere = elsewhere[~clips["fsID"].iloc[elsewhere].isin(shared)]
+    if not len(elsewhere):
+        raise SplitError(f"folds {config.test_folds}: no clips there of recordings that the training does not know")
+    count = min(len(held_out), len(elsewhere)) * config.recipe.replicas // 2
+    sides = {
+        "known + known": (known, known),
+        "known + new": (known, held_out),
+        "new + new": (held_out, held_out),
+        "new recordings": (elsewhere, elsewhere),
+    }
+    parts = {}
+    for number, (name, (one, other)) in enumerate(sides.items()):
+        rng = np.random.default_rng([config.seed, number, 6])
+        members = np.column_stack([_often(rows, count, rng) for rows in (one, other)])
+        plan = plan_of(rng.permuted(members, axis=1), clips, whole.taxonomy, "test")
+        trained = set(map(frozenset, whole.train.plan[["first", "second"]].to_numpy().tolist()))
+        seen = [frozenset(pair) in trained for pair in plan[["first", "second"]].to_numpy().tolist()]
+        test = LazyMixtures(cache, plan[~np.array(seen)].reset_index(drop=True), whole.taxonomy, config.recipe)
+        recordings = clips["fsID"].to_numpy()[test.plan[["first", "second"]].to_numpy()]
+        parts[name] = dataclasses.replace(whole, test=test, test_recordings=recordings)
+    return parts
+
+
+def _often(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` of these rows, each as often as the others or once more, in random order."""
+    return rng.permutation(np.resize(rng.permutation(rows), count))
 
 
 def open_clips(config: Config, progress: bool = True) -> tuple[ClipDataset, ClipCache]:
@@ -146,10 +207,8 @@ def other_test(
     test = LazyMixtures(cache, plan, dataset.taxonomy, recipe)
     recordings = cache.clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()]
     notes = [dataset.describe(), f"mixtures: test {len(plan):,} of fold {', '.join(map(str, folds or present))}"]
-    if data is None and config.split == "official":
-        roles = splits.official(
-            cache.clips, config.test_folds, config.valid_folds, config.train_folds, config.valid_fraction, config.seed
-        ).roles
+    if data is None and config.split != "random":
+        roles = clip_split(config, cache.clips).roles
         trained_on = np.flatnonzero(np.isin(roles, ("train", "valid")))
         notes.append(splits.audit(cache.clips, trained_on, plan[["first", "second"]].to_numpy()).describe())
     else:
@@ -208,8 +267,10 @@ def _fingerprint(clips: pd.DataFrame) -> str:
 
 
 def _prepare_stored(config: Config) -> Mixtures:
-    if config.fresh_pairs:
-        raise ConfigurationError(f"{config.data}: a stored set has fixed pairs; give a folder of clips for fresh ones")
+    if config.fresh_pairs or config.train_share < 1:
+        raise ConfigurationError(
+            f"{config.data}: a stored set has fixed pairs and parts; give a folder of clips for fresh pairs, or a share"
+        )
     whole = StoredMixtures(config.data)
     form = whole.configuration["form"]
     if config.model == "crnn" and form == "mel":

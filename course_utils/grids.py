@@ -88,6 +88,13 @@ _REPAIRS = {
     "attention": {"readout": "attention"},
 }
 _REPAIRED = {name: value for step in _REPAIRS.values() for name, value in step.items()}
+_FRESH = {"recipe": Recipe(joint="butt"), "spec_augment": False}
+_BALANCED = {
+    "balanced pairs": {"recipe": Recipe(joint="butt", balanced=True)},
+    "pos_weight": {"pos_weight": True},
+}
+_OFFICIAL = {"split": "official", "fresh_pairs": False}
+_NO_L2 = _CRNN_REPORT | {"weight_decay": 0.0}
 _RIVALS = {
     "CNN10, width 14": {"width": 14},
     "CNN10, width 24": {"width": 24},
@@ -111,7 +118,7 @@ GRIDS = {
     ),
     "cnn10-augmentation": Grid(
         "CNN10 on the official folds: does it pay to vary the training data?",
-        {"recipe": Recipe(joint="butt"), "spec_augment": False},
+        _FRESH,
         {
             f"{name}, seed {seed}": {**changes, "seed": seed}
             for seed, (name, changes) in product(range(3), _TRICKS.items())
@@ -147,10 +154,53 @@ GRIDS = {
         "CNN10 and the repaired CRNN on the official folds, trained alike, each with its own spectrogram, and time "
         "stretch for the CRNN: CNN10 with about as many parameters (width 14), and with about as much time a step on a "
         "CPU (width 24)",
-        {"recipe": Recipe(joint="butt"), "spec_augment": False},
+        _FRESH,
         {
             f"{name}, seed {seed}": {**changes, "seed": seed}
-            for seed, (name, changes) in product(range(2), _RIVALS.items())
+            for seed, (name, changes) in product(range(3), _RIVALS.items())
+        },
+    ),
+    "known-and-new": Grid(
+        "CNN10 with ten labels and fixed pairs, a fifth of the clips held out before pairing: known and new clips in the "
+        "test, and clips of new recordings",
+        {"split": "clips", "recipe": Recipe(joint="butt"), "spec_augment": False},
+        {f"seed {seed}": {"seed": seed} for seed in range(2)},
+    ),
+    "balance": Grid(
+        "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation, against the imbalance: all "
+        "combinations drawn equally often, or the loss of what is there weighed up",
+        _FRESH,
+        {
+            f"{name}, seed {seed}": {**changes, "seed": seed}
+            for seed, (name, changes) in product(range(3), _BALANCED.items())
+        },
+    ),
+    "more-data": Grid(
+        "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation and in as many steps: with a "
+        "part of the training recordings, and with fixed pairs of many replicas",
+        _FRESH,
+        {
+            "an eighth of the recordings": {"train_share": 1 / 8, "epochs": 96},
+            "a quarter": {"train_share": 1 / 4, "epochs": 48},
+            "half": {"train_share": 1 / 2, "epochs": 24},
+            "12 replicas, fixed pairs": {
+                "recipe": Recipe(joint="butt", replicas=12),
+                "fresh_pairs": False,
+                "epochs": 3,
+            },
+        },
+    ),
+    "as-reported": Grid(
+        "the report's two recipes, with 55 outputs and fixed pairs: mixtures split at random, as it did, and clips split "
+        "by the official folds; the CRNN also without its L2 penalty, and trained on balanced pairs",
+        {},
+        {
+            "CNN10, random": _REPORT,
+            "CNN10, official": _REPORT | _OFFICIAL,
+            "CRNN, official": _CRNN_REPORT | _OFFICIAL,
+            "CRNN without L2, random": _NO_L2 | {"split": "random"},
+            "CRNN without L2, official": _NO_L2 | _OFFICIAL,
+            "CRNN without L2, official, balanced": _NO_L2 | _OFFICIAL | {"recipe": Recipe(joint="butt", balanced=True)},
         },
     ),
 }
@@ -201,6 +251,7 @@ def run_grid(
     for number, (member, changes) in enumerate(grid.changes.items(), start=1):
         config = dataclasses.replace(base, **{**grid.common, **changes})
         data = experiment.prepare(config, progress)
+        parts = experiment.by_acquaintance(config, progress) if config.split == "clips" else {}
         if member in found["runs"]:
             _refuse_another(found["runs"][member], config, data, f"{results}, {member}")
             continue
@@ -209,8 +260,11 @@ def run_grid(
         state = training.train(config, folder, data, progress)
         if state.interrupted:
             return None
-        report, notes = inference.evaluate(folder, progress=progress)
-        found["runs"][member] = _outcome(config, data, state, report, notes)
+        result = inference.evaluate(folder, progress=progress)
+        found["runs"][member] = _outcome(config, data, state, result)
+        if parts:
+            reports = {part: inference.evaluate_on(folder, test, progress).report for part, test in parts.items()}
+            found["runs"][member]["by_acquaintance"] = _rounded(reports)
         found["runs"] = {key: found["runs"][key] for key in grid.changes if key in found["runs"]}
         write_json(results, found)
     return found
@@ -224,8 +278,9 @@ def read_results(path: Path | str) -> dict[str, Any]:
 
     Returns:
         `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
-        `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`) and
-        `notes`.
+        `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
+        `combinations` (`true` and `predicted`, one ID a test mixture; not in the oldest files) and `notes`; of a split by
+        clips also `by_acquaintance`, a report for each part of `experiment.by_acquaintance`.
 
     Raises:
         ConfigurationError: If it is not such a file.
@@ -315,7 +370,7 @@ def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtur
 
 
 def _outcome(
-    config: Config, data: experiment.Mixtures, state: training.State, report: dict, notes: list[str]
+    config: Config, data: experiment.Mixtures, state: training.State, result: inference.Evaluation
 ) -> dict[str, Any]:
     history, device = pd.DataFrame(state.history), training.device_of(config)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type.upper()}, {os.cpu_count()} cores"
@@ -327,8 +382,12 @@ def _outcome(
         "minutes": round(float(history["seconds"].sum()) / 60, 1),
         "scored_epoch": training.scored_epoch(state, config),
         "history": _rounded(history.drop(columns="seconds").to_dict("list")),
-        "report": _rounded(report),
-        "notes": [line.replace(str(config.data), "FOLDER") for note in notes for line in note.splitlines()],
+        "report": _rounded(result.report),
+        "combinations": {
+            "true": result.scores.combination.tolist(),
+            "predicted": result.scores.predicted_combination.tolist(),
+        },
+        "notes": [line.replace(str(config.data), "FOLDER") for note in result.notes for line in note.splitlines()],
     }
 
 

@@ -50,6 +50,23 @@ class Prediction:
         return {**vars(self), "timeline": self.timeline.to_dict("records")}
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network did on test mixtures.
+
+    Attributes:
+        report: See `evaluation.report`.
+        notes: What should be said about the data, a line each.
+        scores: Truth and scores of every mixture, in the order of `mixtures.test`.
+        mixtures: The data.
+    """
+
+    report: dict
+    notes: list[str]
+    scores: training.Scores
+    mixtures: Mixtures
+
+
 @torch.inference_mode()
 def probabilities(
     network: nn.Module, waveforms: np.ndarray, config: Config, taxonomy: Taxonomy, lengths: np.ndarray | None = None
@@ -133,7 +150,7 @@ def evaluate(
     folds: tuple[int, ...] | None = None,
     progress: bool = True,
     say: Callable[[str], None] | None = None,
-) -> tuple[dict, list[str]]:
+) -> Evaluation:
     """Score the network of a run on its test part, or on other clips.
 
     Args:
@@ -144,15 +161,21 @@ def evaluate(
         say: What to call with a line about the data, before the work begins.
 
     Returns:
-        The report (see `evaluation.report`), and what should be said about the data.
+        The report, and what it was computed from.
 
     Raises:
         ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
     """
-    network, config, taxonomy, threshold = training.load_network(run)
+    _, config, taxonomy, _ = training.load_network(run)
     mixtures = _test_mixtures(run, config, data, folds, taxonomy, progress)
     if say is not None:
         say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
+    return evaluate_on(run, mixtures, progress)
+
+
+def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool = True) -> Evaluation:
+    """Score the network of a run on the test part of these mixtures."""
+    network, config, taxonomy, threshold = training.load_network(run)
     device = training.device_of(config)
     batches = experiment.loader(config, mixtures.test, taxonomy)
     scores = training.score(network.to(device), batches, config.head, taxonomy, device, progress)
@@ -166,7 +189,7 @@ def evaluate(
         mixtures.test_recordings,
         config.seed,
     )
-    return report, mixtures.notes
+    return Evaluation(report, mixtures.notes, scores, mixtures)
 
 
 def _test_mixtures(

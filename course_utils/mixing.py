@@ -59,15 +59,28 @@ def pair(
     else:
         order = np.tile(rows, recipe.replicas)
         pairs = (rng.permutation(order) if recipe.shuffle else order)[: 2 * count].reshape(-1, 2)
-    first, second = pairs.T
+    plan = plan_of(pairs, clips, taxonomy, split)
+    if recipe.joint == "overlay":
+        plan["snr"] = rng.uniform(-recipe.snr_range, recipe.snr_range, count).round(2)
+        plan["onset"] = rng.uniform(0, recipe.max_onset, count).round(3)
+    return plan
+
+
+def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: str = "") -> pd.DataFrame:
+    """Write pairs of clips down as a plan, for joints that need no SNR and no onset.
+
+    Args:
+        pairs: Rows of the table of clips, `[N, 2]`.
+        clips: The table of clips.
+        taxonomy: The classes.
+        split: What to write into the column `split`.
+    """
+    (first, second), labels = np.asarray(pairs).T, clips["classID"].to_numpy()
     plan = pd.DataFrame(
         {"first": first, "second": second, "first_class": labels[first], "second_class": labels[second]}
     )
     plan["combination"] = taxonomy.combination_id(plan["first_class"], plan["second_class"])
     plan["split"] = split
-    if recipe.joint == "overlay":
-        plan["snr"] = rng.uniform(-recipe.snr_range, recipe.snr_range, count).round(2)
-        plan["onset"] = rng.uniform(0, recipe.max_onset, count).round(3)
     return plan
 
 

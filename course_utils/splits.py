@@ -147,13 +147,64 @@ def official(
     return ClipSplit(roles, clips[drop])
 
 
-def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: float = 0.1) -> np.ndarray:
-    """Give roles to mixtures at random, as the report did after mixing. What the test shares: see `audit`.
+def by_clips(
+    clips: pd.DataFrame, folds: Sequence[int] | None, seed: int, test_fraction: float = 0.2, valid_fraction: float = 0.1
+) -> ClipSplit:
+    """Split clips at random, before mixing: no clip is on two sides, but recordings are.
 
     Args:
-        items: Number of mixtures.
-        seed: Which mixtures go where.
-        test_fraction: Share of all mixtures that tests.
+        clips: The table of clips, with the column `fold`.
+        folds: Whose clips are split; None means all. The others are not used.
+        seed: Which clips go where.
+        test_fraction: Share of the clips that tests.
+        valid_fraction: Share of the others that validates.
+
+    Returns:
+        The split.
+
+    Raises:
+        SplitError: If a fold is not there, or a part would be empty.
+
+    Lesson: 11_cnn_versus_crnn
+    """
+    present = sorted(clips["fold"].unique().tolist())
+    absent = sorted(set(folds or ()) - set(present))
+    if absent:
+        raise SplitError(f"no clips in fold {_join(absent)}; there are clips in fold {_join(present)}")
+    rows = np.flatnonzero(clips["fold"].isin(folds or present))
+    roles = np.full(len(clips), "", dtype=object)
+    roles[rows] = random(len(rows), seed, test_fraction, valid_fraction)
+    return ClipSplit(roles, clips.iloc[:0])
+
+
+def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> ClipSplit:
+    """Keep a share of the training recordings of each class, at least one; the rest is not used.
+
+    A smaller share of the same seed is a part of a larger one.
+
+    Args:
+        split: The split.
+        clips: The table of clips, with the columns `fsID` and `classID`.
+        share: Of the recordings, above 0 and at most 1.
+        seed: Which recordings stay.
+
+    Lesson: 12_going_further
+    """
+    rng, roles = np.random.default_rng([seed, 5]), split.roles.copy()
+    for _, group in clips[roles == "train"].groupby("classID"):
+        recordings = rng.permutation(np.sort(group["fsID"].unique()))
+        gone = recordings[max(round(len(recordings) * share), 1) :]
+        roles[group.index[group["fsID"].isin(gone)]] = ""
+    return ClipSplit(roles, split.dropped)
+
+
+def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: float = 0.1) -> np.ndarray:
+    """Give roles to items at random, as the report did to its mixtures. What the test shares: see `audit`.
+
+    Args:
+        items: Number of mixtures, or of clips.
+        seed: Which items go where.
+        test_fraction: Share of all items that tests.
         valid_fraction: Share of the others that validates.
 
     Returns:
@@ -166,7 +217,7 @@ def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: fl
     n_test = round(items * test_fraction)
     n_valid = round((items - n_test) * valid_fraction)
     if not 0 < n_test < items - n_valid:
-        raise SplitError(f"{items} mixtures cannot be split into {test_fraction:.0%} test and the rest")
+        raise SplitError(f"{items} items cannot be split into {test_fraction:.0%} test and the rest")
     roles = np.full(items, "train", dtype=object)
     roles[order[:n_test]] = "test"
     roles[order[n_test : n_test + n_valid]] = "valid"

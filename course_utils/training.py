@@ -81,7 +81,13 @@ class Scores:
     predicted_combination: np.ndarray
 
 
-def train(config: Config, out: Path | str, data: Mixtures | None = None, progress: bool = True) -> State:
+def train(
+    config: Config,
+    out: Path | str,
+    data: Mixtures | None = None,
+    progress: bool = True,
+    should_stop: Callable[[State], bool] = lambda state: False,
+) -> State:
     """Train a network, or go on with a run that was stopped.
 
     Args:
@@ -89,6 +95,7 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
         out: The folder of the run.
         data: The data, if `experiment.prepare(config)` has been called already.
         progress: Show a progress bar.
+        should_stop: Asked after every epoch; the run ends when it says yes. A sweep prunes with it.
 
     Returns:
         Where the run stands at the end.
@@ -110,6 +117,7 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
     steps = len(fabric.setup_dataloaders(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
     scheduler = make_schedule(config, optimizer, steps)
     state = restore(out, config, data, network, optimizer, scheduler) if (out / "last.pt").is_file() else State()
+    pos_weight = positive_weights(config, data).to(fabric.device) if config.pos_weight else None
     quiet = not (progress and fabric.is_global_zero)
     bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=quiet)
     valid = experiment.loader(config, data.valid, data.taxonomy, workers=workers)
@@ -125,7 +133,7 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
             losses = []
             for batch in fabric.setup_dataloaders(batches):
                 sounds, lengths, targets = inputs_and_targets(batch, config)
-                loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets)
+                loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets, pos_weight=pos_weight)
                 fabric_optimizer.zero_grad()
                 fabric.backward(loss)
                 fabric_optimizer.step()
@@ -145,6 +153,8 @@ def train(config: Config, out: Path | str, data: Mixtures | None = None, progres
                 counts = improved or scored_epoch(state, config) == state.epoch
                 save(out, config, data, network, optimizer, scheduler, state, counts)
             fabric.barrier()
+            if should_stop(state):
+                break
     except KeyboardInterrupt:  # what counts is what is on the disk: whole epochs
         kept = out / "last.pt"
         state = State(**load_checkpoint(kept)["state"]) if kept.is_file() else State()
@@ -171,6 +181,20 @@ def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
     if head == "labels":
         return batch.multi_hot
     return one_hot(batch.combination, n_classes * (n_classes + 1) // 2).float()
+
+
+def positive_weights(config: Config, data: Mixtures) -> Tensor:
+    """Return how many training mixtures lack each output for one that has it, float32 `[outputs]`; 1 if none has it.
+
+    Lesson: 12_going_further
+    """
+    combinations = data.train.plan["combination"].to_numpy()
+    if config.head == "labels":
+        present = data.taxonomy.multi_hot(combinations).sum(axis=0)
+    else:
+        present = np.bincount(combinations, minlength=data.taxonomy.n_combinations)
+    weights = np.where(present > 0, (len(combinations) - present) / present.clip(min=1), 1.0)
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 @torch.inference_mode()

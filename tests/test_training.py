@@ -45,7 +45,8 @@ def test_a_run_learns_and_leaves_its_files(tmp_path, tones):
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
     assert state.best == history["valid_mAP"].max() and history["valid_mAP"].iloc[state.best_epoch - 1] == state.best
     assert list((tmp_path / "run" / "tensorboard").iterdir())
-    report, notes = inference.evaluate(tmp_path / "run", progress=False)
+    result = inference.evaluate(tmp_path / "run", progress=False)
+    report, notes = result.report, result.notes
     assert report["mAP"] > report["baselines"]["chance"]["mAP"] + 0.2
     assert "none of 60 test items" in "\n".join(notes)
 
@@ -57,7 +58,7 @@ def test_every_network_head_and_split_trains(tmp_path, tones, head, model, split
     recipe = Recipe(joint="butt")
     config = quick(tones, head=head, model=model, split=split, epochs=1, mixup=True, recipe=recipe, valid_fraction=0.2)
     training.train(config, tmp_path, progress=False)
-    report, _ = inference.evaluate(tmp_path, progress=False)
+    report = inference.evaluate(tmp_path, progress=False).report
     assert 0 <= report["exact_match"] <= 1 and np.isfinite(report["mAP"])
 
 
