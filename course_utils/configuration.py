@@ -101,7 +101,7 @@ class Config:
         seed: Of everything random.
         skip_bad: Leave out clips that cannot be decoded.
         accelerator: `auto`, `cpu`, `cuda`, `mps`.
-        devices: How many.
+        devices: How many, on each machine.
         precision: `auto` (bf16 on CUDA, else 32 bit), `32-true`, `bf16-mixed`.
         workers: Processes that load data; None means none on a CPU, some beside a GPU.
     """
@@ -172,6 +172,22 @@ class Config:
     def decisive(self) -> dict[str, Any]:
         """Return the plain values that decide what a run computes: all but where its data lies and what runs it."""
         return {k: v for k, v in self.to_dict().items() if k not in ("data", "accelerator", "workers")}
+
+    def differences(self, stored: dict[str, Any]) -> list[str]:
+        """Name the decisive values in which a stored configuration differs, as `width: 2 there, 4 now`.
+
+        Args:
+            stored: As `decisive` or `to_dict` gave it; a field that is newer than it has its default there.
+
+        Raises:
+            ConfigurationError: If there is a field that this version does not know.
+        """
+        there = Config.from_dict({**stored, "data": ""}).decisive()
+        return [
+            f"{name}: {there[name]} there, {value} now"
+            for name, value in self.decisive().items()
+            if there[name] != value
+        ]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:

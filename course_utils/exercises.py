@@ -491,6 +491,147 @@ def check_09_2(answer: Any) -> None:
     )
 
 
+@_asks_for("a list of four numbers")
+def check_10_1(answer: Any) -> None:
+    """Check the four counts of twelve answers to the question whether there is a dog."""
+    values, right = _numbers(answer), [4, 2, 1, 5]
+    if values is None or values.shape != (4,):
+        _wrong("those are not four numbers.", "TP, FP, FN and TN, in this order.")
+    elif values.tolist() == right:
+        _right("four hits, two false alarms (2 and 8), one miss (6), and five times rightly no.")
+    elif values.tolist() == [4, 1, 2, 5]:
+        _wrong("false positives and false negatives are exchanged.", "A false positive was said and is not there.")
+    elif values.sum() != 12:
+        _wrong(f"they add up to {values.sum():g}.", "Each of the twelve mixtures is exactly one of the four cases.")
+    else:
+        wrong = next(name for name, a, b in zip(("TP", "FP", "FN", "TN"), values, right, strict=True) if a != b)
+        _wrong(f"{wrong} is not it.", "Go down the table row by row: is there a dog, and was a dog said?")
+
+
+@_asks_for("a list of two numbers")
+def check_10_2(answer: Any) -> None:
+    """Check macro and micro recall of 90 of 100 and 1 of 10."""
+    values, right = _numbers(answer), np.array([0.5, 91 / 110])
+    if values is None or values.shape != (2,):
+        _wrong("those are not two numbers.", "The macro recall, then the micro recall.")
+    elif np.allclose(values, right, atol=0.003):
+        _right(
+            "(0.9 + 0.1) / 2 = 0.5, and 91 / 110 = 0.83. The small class weighs a half in one, an eleventh in the other."
+        )
+    elif np.allclose(values, right[::-1], atol=0.003):
+        _wrong("the two are the other way round.", "Macro is the mean of the two recalls.")
+    elif abs(values[0] - 0.5) > 0.003:
+        _wrong("the macro recall is not it.", "The recalls are 90/100 and 1/10. Take their mean.")
+    else:
+        _wrong("the micro recall is not it.", "Add up first: how many hits, and how many were there to find?")
+
+
+@_asks_for("a probability between 0 and 1")
+def check_10_3(answer: Any) -> None:
+    """Check the probability that ten independent answers are all right when each is with 0.95."""
+    hints = {
+        0.95: ("that is the probability of one right answer.", "All ten must be right."),
+        0.5: ("you took 0.05 away ten times.", "Independent probabilities are multiplied."),
+        0.401: ("that is the probability that some answer is wrong.", "Take it away from 1."),
+        9.5: ("that is how many are right on average.", "What is the probability that it is all ten?"),
+    }
+    _check_number(
+        answer,
+        0.95**10,
+        "0.95 to the power of 10.",
+        hints,
+        no_number="A probability: a number between 0 and 1.",
+        otherwise="Two right answers have the probability 0.95 times 0.95. And ten?",
+        tolerance=0.002,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a share between 0 and 1")
+def check_11_1(answer: Any) -> None:
+    """Check the share of 55 equally frequent combinations that is expected in a batch of 24."""
+    hints = {
+        24 / 55: (
+            "that would be right if all 24 mixtures were of different combinations.",
+            "Some combinations repeat.",
+        ),
+        (54 / 55) ** 24: ("that is the probability that a combination is absent.", "Take it away from 1."),
+        1.0: ("the classifier is perfect, the score is not.", "What do the absent combinations count?"),
+        1 / 55: ("that is the share of one mixture.", "The batch has 24 of them."),
+    }
+    _check_number(
+        answer,
+        1 - (54 / 55) ** 24,
+        "1 − (54/55)^24. A little more than a third of the combinations is there; the others count 0.",
+        hints,
+        no_number="A share: a number between 0 and 1.",
+        otherwise="With which probability is one given combination in none of the 24 mixtures?",
+        tolerance=0.002,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a share between 0 and 1")
+def check_11_2(answer: Any) -> None:
+    """Check the accuracy on a test of which 92 % are known, at 0.8 on the known and 0.2 on the others."""
+    hints = {
+        0.5: ("that is the plain mean.", "The two kinds are not equally frequent: weigh them."),
+        0.272: ("the weights are exchanged.", "92 % are of known clips, with 0.8."),
+        0.736: ("you left the other 8 % out.", "Of those, 0.2 are named, too."),
+        0.8: ("that is the accuracy on the known ones alone.", "8 % of the test is of the other kind."),
+    }
+    _check_number(
+        answer,
+        0.92 * 0.8 + 0.08 * 0.2,
+        "0.92 · 0.8 + 0.08 · 0.2. The one number hides that the network names one in five of what it does not know.",
+        hints,
+        no_number="A share: a number between 0 and 1.",
+        otherwise="Weigh each accuracy by the share of its mixtures, and add up.",
+        tolerance=0.003,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a number")
+def check_12_1(answer: Any) -> None:
+    """Check the positive weight of a class that is in 80 of 1,000 mixtures."""
+    hints = {
+        12.5: ("12.5 is all mixtures over those with the class.", "How many are there *without* it?"),
+        0.087: ("that is with the class over without it.", "Turn it round."),
+        0.08: ("that is the share of the class.", "How many mixtures without the class are there for one with it?"),
+        0.92: ("that is the share without the class.", "Divide by the share with it."),
+    }
+    _check_number(
+        answer,
+        11.5,
+        "920 / 80. Each mixture with the class counts as much as the 11.5 without it that come with it.",
+        hints,
+        no_number="One number, by which the loss of a mixture with the class is multiplied.",
+        otherwise="Count the mixtures without the class, and those with it, and divide.",
+        tolerance=0.004,
+        wrong="{:.3g} is not it.",
+    )
+
+
+@_asks_for("a whole number")
+def check_12_2(answer: Any) -> None:
+    """Check the steps of an epoch of 10,478 mixtures on four GPUs with batches of 32 each."""
+    hints = {
+        327: ("that is with one GPU.", "In one step four batches of 32 are worked on at once."),
+        1309: ("you multiplied by four.", "Four times as many mixtures a step: fewer steps."),
+        82: ("the last batch is not full, and is dropped.", "Round down."),
+        128: ("that is the number of mixtures in a step.", "How often does it fit into 10,478?"),
+    }
+    _check_number(
+        answer,
+        81,
+        "10,478 / 128, rounded down. A quarter of the steps, so a learning rate for one GPU need not fit four.",
+        hints,
+        no_number="Count steps: one whole number.",
+        otherwise="How many mixtures go into one step, on all four GPUs together?",
+    )
+
+
 def _check_number(
     answer: Any,
     right: float,

@@ -106,7 +106,7 @@ def train(
     Lesson: 07_training_cnn10
     """
     out = Path(out)
-    fabric = make_fabric(config, config.devices)
+    fabric = make_fabric(config, config.devices, _machines(config))
     fabric.launch()
     data = data or experiment.prepare(config, progress)
     seed_everything(config.seed, 0, fabric.global_rank)
@@ -272,20 +272,41 @@ def seed_everything(seed: int, epoch: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1))
 
 
-def make_fabric(config: Config, devices: int) -> Fabric:
+def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:
     """Return what moves networks and batches to the devices of a run.
+
+    Args:
+        config: The run.
+        devices: How many of each machine.
+        machines: How many machines work on the run.
 
     Raises:
         ConfigurationError: If this machine has no such device or precision.
     """
     _keep_freed_memory()
     try:
-        return Fabric(accelerator=config.accelerator, devices=devices, precision=_precision(config))
+        parts = {"devices": devices, "num_nodes": machines}
+        return Fabric(accelerator=config.accelerator, precision=_precision(config), **parts)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"this machine cannot run accelerator {config.accelerator}, {devices} devices, precision {config.precision}: "
             f"{error}"
         ) from error
+
+
+def _machines(config: Config) -> int:
+    """Return on how many machines `torchrun` has started this run; 1 without it.
+
+    Raises:
+        ConfigurationError: If it has started another number of processes on this machine than the run has devices.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
+    if processes != config.devices:
+        raise ConfigurationError(
+            f"torchrun has started {processes} processes on this machine for {config.devices} devices; give it "
+            f"--nproc-per-node {config.devices}, or the run --devices {processes}"
+        )
+    return int(os.environ.get("WORLD_SIZE", processes)) // processes
 
 
 def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
@@ -351,9 +372,7 @@ def restore(
         ConfigurationError: If the run was of another configuration, which is named, or of other clips.
     """
     checkpoint = load_checkpoint(out / "last.pt")
-    found, wanted = Config.from_dict(checkpoint["config"]).decisive(), config.decisive()
-    differ = [f"{k}: {found[k]} there, {v} now" for k, v in wanted.items() if found[k] != v]
-    if differ:
+    if differ := config.differences(checkpoint["config"]):
         raise ConfigurationError(
             f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder"
         )
@@ -451,7 +470,7 @@ def describe(config: Config, data: Mixtures, out: Path) -> str:
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-    total = min(seconds) * len(batches) * (config.epochs - done) / config.devices
+    total = min(seconds) * len(batches) * (config.epochs - done) / (config.devices * _machines(config))
     size = f"{config.model}, {models.count_parameters(network):,} parameters, head {config.head}"
     return (
         f"{size}: {config.epochs - done} epochs of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "

@@ -52,6 +52,13 @@ RIGHT = {
     "08_2": [49_664, 4 * (128 * 64 + 64 * 64 + 2 * 64)],
     "09_1": [[4 * 1024 / 22_050, 48 * 1024 / 22_050], (0.19, 2.2), torch.tensor([0.186, 2.23])],
     "09_2": [3, 3.0],
+    "10_1": [[4, 2, 1, 5], (4, 2, 1, 5), np.array([4, 2, 1, 5])],
+    "10_2": [[0.5, 91 / 110], (0.5, 0.83), torch.tensor([0.5, 0.827])],
+    "10_3": [0.95**10, 0.6, 0.599],
+    "11_1": [1 - (54 / 55) ** 24, 0.356],
+    "11_2": [0.752, 0.92 * 0.8 + 0.08 * 0.2],
+    "12_1": [11.5, 920 / 80, torch.tensor(11.5)],
+    "12_2": [81, 10_478 // 128, 81.0],
 }
 WRONG = {
     "00_1": [
@@ -230,6 +237,59 @@ WRONG = {
         (27, "begin by 29 s"),
         (2, "at most 29"),
         ("three", "one whole number"),
+    ],
+    "10_1": [
+        ([4, 1, 2, 5], "was said and is not there"),
+        ([5, 2, 1, 5], "exactly one of the four"),
+        ([5, 2, 0, 5], "row by row"),
+        ([4, 2, 1], "in this order"),
+        (4, "in this order"),
+    ],
+    "10_2": [
+        ([91 / 110, 0.5], "mean of the two recalls"),
+        ([0.9, 91 / 110], "Take their mean"),
+        ([0.5, 0.5], "Add up first"),
+        (0.5, "The macro recall, then"),
+    ],
+    "10_3": [
+        (0.95, "All ten"),
+        (0.5, "multiplied"),
+        (1 - 0.95**10, "away from 1"),
+        (9.5, "all ten"),
+        (0.05, "And ten"),
+        ("sure", "between 0 and 1"),
+    ],
+    "11_1": [
+        (24 / 55, "repeat"),
+        ((54 / 55) ** 24, "away from 1"),
+        (1, "absent combinations"),
+        (1 / 55, "has 24"),
+        (0.5, "none of the 24"),
+        ("all", "between 0 and 1"),
+    ],
+    "11_2": [
+        (0.5, "weigh them"),
+        (0.272, "92 % are of known"),
+        (0.736, "0.2 are named"),
+        (0.8, "of the other kind"),
+        (0.6, "Weigh each"),
+        (None, "between 0 and 1"),
+    ],
+    "12_1": [
+        (12.5, "without"),
+        (80 / 920, "Turn it round"),
+        (0.08, "for one with it"),
+        (0.92, "share with it"),
+        (3, "and divide"),
+        ("more", "multiplied"),
+    ],
+    "12_2": [
+        (327, "at once"),
+        (1309, "fewer steps"),
+        (82, "Round down"),
+        (128, "fit into"),
+        (100, "all four GPUs"),
+        ("few", "one whole number"),
     ],
 }
 

@@ -126,3 +126,32 @@ def test_random_roles_have_their_shares():
     assert [(roles == role).sum() for role in splits.ROLES] == [720, 80, 200]
     with pytest.raises(SplitError):
         splits.random(2, seed=0)
+
+
+def test_clips_at_random_are_on_one_side_and_their_recordings_on_both(full):
+    split = splits.by_clips(full, (1, 2), seed=0)
+    here = full["fold"].isin((1, 2)).to_numpy()
+    assert ((split.roles != "") == here).all()
+    sizes = {role: len(split.rows(role)) for role in splits.ROLES}
+    assert sizes == {"train": 1268, "valid": 141, "test": 352}
+    audit = splits.audit(full, split.rows("train"), split.rows("test"))
+    assert audit.clip == 0 and audit.recording > 0.9 * audit.items
+    assert (splits.by_clips(full, None, seed=0).roles != "").all()
+    with pytest.raises(SplitError, match="no clips in fold 11"):
+        splits.by_clips(full, (11,), seed=0)
+
+
+def test_a_smaller_share_of_recordings_is_part_of_a_larger_one(full):
+    split, recordings = splits.official(full, [10]), {}
+    for share in (0.01, 0.25, 0.5, 1.0):
+        thinned = splits.thin(split, full, share, seed=0)
+        kept = full.iloc[thinned.rows("train")]
+        recordings[share] = set(zip(kept["classID"], kept["fsID"], strict=True))
+        for role in ("valid", "test"):
+            assert thinned.rows(role).tolist() == split.rows(role).tolist()
+    assert recordings[0.01] < recordings[0.25] < recordings[0.5] < recordings[1.0]
+    whole = pd.Series([class_id for class_id, _ in recordings[1.0]]).value_counts()
+    half = pd.Series([class_id for class_id, _ in recordings[0.5]]).value_counts()
+    assert ((half - whole / 2).abs() <= 0.5).all()
+    assert len({class_id for class_id, _ in recordings[0.01]}) == 10
+    assert (splits.thin(split, full, 1.0, 0).roles == split.roles).all()

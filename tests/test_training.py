@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import torch
 from course_utils import experiment, inference, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.mixing import Batch
+from course_utils.splits import SplitError
 
 QUICK = {
     "width": 2,
@@ -288,6 +290,8 @@ def test_targets_of_both_heads():
         ({"batch_size": 1}, "at least 2"),
         ({"split": "random", "fresh_pairs": True}, "stay fixed"),
         ({"valid_fraction": 1.0}, "valid_fraction"),
+        ({"train_share": 0.0}, "train_share must be above 0"),
+        ({"train_share": 0.5, "split": "clips"}, "only the official split"),
     ],
 )
 def test_impossible_configurations_say_why(changes, message):
@@ -318,3 +322,106 @@ def test_two_processes_train_one_network(tmp_path, tones):
     result = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(pd.read_csv(tmp_path / "history.csv")) == 2
+
+
+def torchrun(*command, **how):
+    launcher = [sys.executable, "-m", "torch.distributed.run", *map(str, how.pop("options")), *map(str, command)]
+    return subprocess.Popen(launcher, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+
+
+def test_two_machines_train_one_network(tmp_path, tones):
+    """By torchrun on each; both are this machine, with one CPU process each."""
+    run = ["-m", "course_utils", "train", "--data", tones, "--out", tmp_path / "run", "--width", "2", "--epochs", "1"]
+    run += ["--devices", "1", "--accelerator", "cpu", "--test-folds", "3", "--slot-seconds", "0.5"]
+    store = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
+    machines = [
+        torchrun(*run, options=["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", store])
+        for _ in range(2)
+    ]
+    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert all("GLOBAL_RANK" in text and "/2" in text for text in said)
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 1
+
+
+def free_port():
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
+
+
+def test_devices_and_the_processes_of_torchrun_agree(monkeypatch):
+    assert training._machines(Config(data="x", devices=2)) == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    assert training._machines(Config(data="x", devices=2)) == 3
+    with pytest.raises(ConfigurationError, match="--nproc-per-node 1, or the run --devices 2"):
+        training._machines(Config(data="x", devices=1))
+
+
+def test_a_run_stops_when_it_is_told_to(tmp_path, tones):
+    config = quick(tones, epochs=5)
+    state = training.train(config, tmp_path, progress=False, should_stop=lambda state: state.epoch == 2)
+    assert state.epoch == 2 and not state.interrupted
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
+    whole = training.train(config, tmp_path, progress=False)  # the same command goes on
+    assert whole.epoch == 5 and whole.history[:2] == state.history
+
+
+@pytest.mark.parametrize("head", ["labels", "combinations"])
+def test_positive_weights_are_absent_over_present(tones, head):
+    config = quick(tones, head=head, pos_weight=True)
+    data = experiment.prepare(config, progress=False)
+    found = training.positive_weights(config, data).numpy()
+    there = data.train.plan["combination"].to_numpy()
+    if head == "labels":
+        truth = data.taxonomy.multi_hot(there)
+        assert np.allclose(found, (1 - truth).sum(axis=0) / truth.sum(axis=0))
+    else:
+        counts = np.bincount(there, minlength=55)
+        assert (counts == 0).any() and (found[counts == 0] == 1).all()
+        assert np.allclose(found[counts > 0], (len(there) - counts[counts > 0]) / counts[counts > 0])
+
+
+def test_weighed_up_positives_are_said_more_often(tmp_path, tones):
+    said = {}
+    for weigh in (False, True):
+        config = quick(tones, epochs=6, pos_weight=weigh)
+        training.train(config, tmp_path / str(weigh), progress=False)
+        said[weigh] = inference.evaluate(tmp_path / str(weigh), progress=False).scores.label_scores.mean()
+    assert said[True] > said[False] + 0.1
+
+
+def test_a_share_of_the_recordings_trains(tones):
+    whole = experiment.prepare(quick(tones), progress=False)
+    half = experiment.prepare(quick(tones, train_share=0.5), progress=False)
+    assert 0 < len(half.train) < len(whole.train)
+    for part in ("valid", "test"):
+        assert getattr(half, part).plan.equals(getattr(whole, part).plan)
+
+
+def test_known_and_new_clips_are_what_they_are_called(tones):
+    config = quick(tones, split="clips", train_folds=(1, 2), test_folds=(3,))
+    data, parts = experiment.prepare(config, progress=False), experiment.by_acquaintance(config, progress=False)
+    trained = set(data.train.plan[["first", "second"]].to_numpy().ravel())
+    pairs = set(map(frozenset, data.train.plan[["first", "second"]].to_numpy().tolist()))
+    wanted = {"known + known": {2}, "known + new": {1}, "new + new": {0}, "new recordings": {0}}
+    assert set(parts) == set(wanted)
+    clips = data.test.cache.clips
+    for name, part in parts.items():
+        members = part.test.plan[["first", "second"]].to_numpy()
+        assert {sum(int(row) in trained for row in pair) for pair in members} == wanted[name], name
+        assert not [pair for pair in members.tolist() if frozenset(pair) in pairs]
+        assert set(clips["fold"].to_numpy()[members.ravel()]) == ({3} if name == "new recordings" else {1, 2})
+        assert part.test_recordings.tolist() == clips["fsID"].to_numpy()[members].tolist()
+    known_recordings = set(clips["fsID"].iloc[sorted(trained)])
+    assert set(parts["new + new"].test_recordings.ravel()) & known_recordings
+    assert not set(parts["new recordings"].test_recordings.ravel()) & known_recordings
+    assert len({len(part.test) for name, part in parts.items() if name != "known + known"}) == 1
+
+
+def test_only_a_split_by_clips_has_known_and_new_ones(tones):
+    with pytest.raises(ConfigurationError, match="only a split by clips"):
+        experiment.by_acquaintance(quick(tones), progress=False)
+    with pytest.raises(SplitError, match="no clips there of recordings that the training does not know"):
+        experiment.by_acquaintance(quick(tones, split="clips"), progress=False)
