@@ -1,6 +1,7 @@
 # make lab     set up, then open the course in JupyterLab     (LAB_ARGS="--no-browser --port 8890" is passed on)
 # make test    set up, then the whole suite: the package's tests, and every notebook against its stored outputs
 # make notebooks    re-execute every notebook in place      (one: NOTEBOOKS=notebooks/01_stft.ipynb)
+# make results DATA=FOLDER    run every experiment that is missing, then write the table of results    (FULL=--full: on a GPU)
 # make figures    draw the static diagrams anew
 # make colab    write the project's address, from pyproject.toml, into the notebooks
 # make lint    style      make clean    remove the set-up
@@ -14,7 +15,7 @@ LAB_ARGS ?=
 # In a container one is often root, and JupyterLab then starts only when told so.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: install lab test notebooks figures colab lint clean
+.PHONY: install lab test notebooks results figures colab lint clean
 
 install: $(INSTALLED)
 
@@ -37,6 +38,9 @@ test: install
 notebooks: install
 	COURSE_SIZE=lesson COURSE_DATA=mini $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
+
+results: install
+	$(BIN)/python -m course_utils results $(if $(DATA),--data $(DATA)) $(FULL)
 
 figures: install
 	$(BIN)/python -c "from course_utils import diagrams; diagrams.save_all('figures')"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import soundfile
 
 SAMPLE_RATE = 22_050  # Hz, everywhere in the course
-PLAYER_BYTES = 90_000  # the largest player that `listen` puts into a notebook
+PLAYER_BYTES = 90_000  # the largest player
 
 
 class AudioError(ValueError):
@@ -128,8 +128,24 @@ def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE,
         soundfile.write(partial, samples, sample_rate, subtype=subtype)
 
 
+def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE) -> str:
+    """Return a player as HTML that holds its sound: the loudest sample at full scale, MP3, at most 90 kB.
+
+    Args:
+        waveform: Samples, `[T]`, an array or a tensor.
+        label: A line of text above the player.
+        sample_rate: In Hz.
+
+    Raises:
+        ValueError: If the sound is too long for a player of that size; pass a part of it.
+    """
+    data = base64.b64encode(_mp3(np.asarray(waveform, np.float32), sample_rate)).decode()
+    title = f"<div>{html.escape(label)}</div>" if label else ""
+    return f'{title}<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
+
+
 def listen(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE) -> None:
-    """Show a player in the notebook: the loudest sample at full scale, MP3, at most 90 kB.
+    """Show a player in the notebook, as `player` makes it.
 
     Args:
         waveform: Samples, `[T]`, an array or a tensor.
@@ -141,9 +157,7 @@ def listen(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
     """
     from IPython.display import HTML, display
 
-    data = base64.b64encode(_mp3(np.asarray(waveform, np.float32), sample_rate)).decode()
-    title = f"<div>{html.escape(label)}</div>" if label else ""
-    display(HTML(f'{title}<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'))
+    display(HTML(player(waveform, label, sample_rate)))
 
 
 def upload(use: Callable[[Path], object]) -> None:

@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-Data = Annotated[str, typer.Option(help="A folder of clips, a stored set, or the name mini or urbansound8k.")]
+Data = Annotated[str, typer.Option(help="A folder of clips, a stored set, or the name mini, urbansound8k or measured.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[Path, typer.Option(help="The folder to write to.")]
 Run = Annotated[Path, typer.Option(help="The folder of a run, as `train --out` made it.")]
@@ -68,27 +68,32 @@ def check(as_json: Json = False) -> None:
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="mini or urbansound8k.")],
+    name: Annotated[str, typer.Argument(help="mini, urbansound8k or measured.")],
     root: Annotated[Path | None, typer.Option(help="The folder to hold it; the course's own if not given.")] = None,
     clips: Annotated[int | None, typer.Option(min=1, help="Stop once so many clips are out (urbansound8k).")] = None,
 ) -> None:
-    """Make `mini`, or download UrbanSound8K, whole or in part; then say what is there."""
+    """Make `mini`, or download UrbanSound8K, whole or in part; then say what is there.
+
+    `measured` are the 2,148 clips of UrbanSound8K that the course's results were measured on: it downloads the whole, and
+    selects them.
+    """
     with _plain_errors():
         from course_utils import datasets
         from course_utils.datasets import mini, urbansound8k
 
         if name not in datasets.NAMES:
-            raise datasets.DatasetError(f"no data set {name!r}; there are {' and '.join(datasets.NAMES)}")
+            raise datasets.DatasetError(f"no data set {name!r}; there are {', '.join(datasets.NAMES)}")
+        if clips is not None and name != "urbansound8k":
+            raise datasets.DatasetError(f"--clips is for urbansound8k; {name} is whole")
         place = root or datasets.default_root(name)
         if name == "mini":
-            if clips is not None:
-                raise datasets.DatasetError("--clips is for urbansound8k; mini is generated whole")
             folder = mini.build(place)
         elif clips is None:
             folder = urbansound8k.download(place)
         else:
             folder = urbansound8k.stream(place, clips)
-        typer.echo(datasets.open_folder(folder, name).describe())
+        found = datasets.open_folder(folder, name)
+        typer.echo((datasets.select_measured(found) if name == "measured" else found).describe())
 
 
 def _with_options(*names: str) -> Callable[[Callable], Callable]:
@@ -218,12 +223,16 @@ def evaluate(
     run: Run,
     data: Annotated[str | None, typer.Option(help="Test on other clips than those of the run.")] = None,
     folds: Annotated[str, typer.Option(help="Test on these folds, as 1,2,5-9.")] = "",
+    report: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Write a page with pictures and the worst mixtures to this HTML file."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score the network of a run on its test part: scores, intervals, baselines."""
     with _plain_errors():
-        report = _evaluate(run, data, _folds(folds, "folds") or None, quiet=as_json)
-        typer.echo(json.dumps(report, indent=2) if as_json else _table(report))
+        found = _evaluate(run, data, _folds(folds, "folds") or None, quiet=as_json, page=report)
+        typer.echo(json.dumps(found, indent=2) if as_json else _table(found))
 
 
 @app.command()
@@ -334,11 +343,7 @@ def grid(
     with _plain_errors():
         from course_utils import grids
 
-        given = [
-            f"--{option.replace('_', '-')} {value}"
-            for option, value in options.items()
-            if (source := context.get_parameter_source(option)) is not None and source.name == "COMMANDLINE"
-        ]
+        given = _given(options, context)
         where = f"--data FOLDER --out runs/{name} --results figures/results/{name}.json"
         command = " ".join(["python -m course_utils grid", name, where, *given])
         base = _config(data, {**options, "split": "official"}, context)
@@ -347,6 +352,71 @@ def grid(
             typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
             raise typer.Exit(130)
         typer.echo(grids.table(found).round(3).to_string())
+
+
+@app.command()
+@_with_options(*(name for name in _TRAINING if name != "devices"), *_SPLIT, *_MIXING, *_FEATURES)
+def sweep(
+    context: typer.Context,
+    data: Data,
+    out: Out,
+    trials: Annotated[int, typer.Option(min=1, help="How many to finish, by all processes together.")],
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Search for hyperparameters; the same command goes on where it stopped, and more processes of it take part.
+
+    The options are those of `train`; the first trial has their values.
+    """
+    with _plain_errors():
+        from course_utils import sweep as search
+
+        where = f"--data FOLDER --out runs/{out.name} --trials {trials}"
+        command = " ".join(["python -m course_utils sweep", where, *_given(options, context)])
+        base = _config(data, options, context)
+        found = search.run_sweep(base, out, trials, command, say=functools.partial(typer.echo, err=as_json))
+        if found is None:
+            typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
+            raise typer.Exit(130)
+        best = search.table(found).head(10)
+        typer.echo(json.dumps(found, indent=2) if as_json else best.to_string(float_format="{:.3g}".format))
+        typer.echo(f"results: {out / 'sweep.json'}", err=True)
+
+
+@app.command()
+def results(
+    data: Annotated[
+        str | None, typer.Option(help="Clips to run what is missing on; without them, only the table is made.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of the runs.")] = Path("runs"),
+    full: Annotated[bool, typer.Option("--full", help="Width 64, for a GPU; with results of its own.")] = False,
+) -> None:
+    """Run every grid, and write the table of results; the same command goes on where it stopped."""
+    with _plain_errors():
+        from course_utils import results as table
+
+        if not Path("README.md").is_file():
+            raise ConfigurationError("no README.md here; run this in the project's folder")
+        if data is not None:
+            size = "full size" if full else "width 16"
+            base = Config(data=data, width=table.WIDTHS[size], precision="bf16-mixed")
+            if not table.run_all(base, out / size.replace(" ", "-"), table.SIZES[size], say=typer.echo):
+                typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
+                raise typer.Exit(130)
+        found = table.collect(table.SIZES)
+        table.write(found, "figures/results.json", "README.md")
+        typer.echo(table.to_markdown(found))
+
+
+def _given(options: dict, context: typer.Context) -> list[str]:
+    """Return the options that were given on the command line, as they were given."""
+    given = []
+    for name, value in options.items():
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+            flag = name.replace("_", "-")
+            switch = {True: f"--{flag}", False: f"--no-{flag}"}
+            given.append(switch[value] if isinstance(value, bool) else f"--{flag} {value}")
+    return given
 
 
 def _train(config: Config, out: Path, quiet: bool = False) -> bool:
@@ -368,18 +438,25 @@ def _train(config: Config, out: Path, quiet: bool = False) -> bool:
     return True
 
 
-def _evaluate(run: Path, data: str | None, folds: tuple[int, ...] | None, quiet: bool) -> dict:
+def _evaluate(
+    run: Path, data: str | None, folds: tuple[int, ...] | None, quiet: bool, page: Path | None = None
+) -> dict:
     from course_utils import inference
     from course_utils.files import write_json
 
-    report = inference.evaluate(run, data, folds, say=functools.partial(typer.echo, err=quiet)).report
+    found = inference.evaluate(run, data, folds, say=functools.partial(typer.echo, err=quiet))
     other = "".join(
         f"-{part}" for part in (data and Path(data).name, folds and "fold" + "_".join(map(str, folds))) if part
     )
     path = (run if run.is_dir() else run.parent) / f"evaluation{other}.json"
-    write_json(path, report)
+    write_json(path, found.report)
     typer.echo(f"results: {path}", err=quiet)
-    return report
+    if page:
+        from course_utils import report
+
+        report.write_html(found, page, f"Evaluation of {run.resolve().name}{other}")
+        typer.echo(f"report: {page}", err=quiet)
+    return found.report
 
 
 def _save_prediction(prediction: Prediction, folder: Path) -> None:
@@ -461,7 +538,7 @@ def _data_findings() -> list[environment.Finding]:
     except ImportError as error:
         return [environment.Finding("data", "fault", str(error), environment.PAIR)]
     found = []
-    for name in datasets.NAMES:
+    for name in ("mini", "urbansound8k"):
         place, remedy = datasets.default_root(name), "made at first use" if name == "mini" else HOW_TO_GET_IT
         if not place.is_dir():
             found.append(environment.Finding(f"data, {name}", "note", f"not in {place}", remedy))

@@ -66,7 +66,7 @@ class Config:
     """Everything that decides what a run computes. It is stored in every checkpoint.
 
     Attributes:
-        data: A folder of clips, a stored set of mixtures, or `mini` or `urbansound8k`.
+        data: A folder of clips, a stored set of mixtures, or `mini`, `urbansound8k` or `measured`.
         model: `cnn10` or `crnn`.
         width: Channels of CNN10's first block; 64 is the paper's.
         head: `labels` (one sigmoid a class) or `combinations` (one a pair).

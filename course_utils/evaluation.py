@@ -1,4 +1,4 @@
-"""From scores to a report: confusion counts, precision, recall, F1, average precision, thresholds, intervals.
+"""From scores to a report: confusion counts, precision, recall, F1, average precision, calibration, intervals.
 
 Truth and scores are arrays `[N, C]`: N mixtures, C classes, truth 0 or 1, scores between 0 and 1. Every score is taken
 over the whole set at once, never averaged over batches. A class without positives has no precision or recall that means
@@ -68,7 +68,8 @@ def precision_recall_f1(counts: pd.DataFrame) -> pd.DataFrame:
 def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return macro and micro precision, recall and F1.
 
-    Macro is the mean over the classes that have positives; micro adds the counts of the same classes up first.
+    Macro is the mean over the classes that have positives. Micro adds the counts of all classes up first: a false alarm
+    of a class without positives is a false alarm.
 
     Args:
         counts: Confusion counts of every class.
@@ -80,7 +81,7 @@ def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
     """
     with_positives = counts[counts["tp"] + counts["fn"] > 0]
     macro = precision_recall_f1(with_positives).mean()
-    micro = precision_recall_f1(with_positives.sum().to_frame().T).iloc[0]
+    micro = precision_recall_f1(counts.sum().to_frame().T).iloc[0]
     return {"macro": macro.to_dict(), "micro": micro.to_dict()}
 
 
@@ -103,13 +104,7 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
     w = np.ones((1, len(truth))) if weights is None else np.atleast_2d(np.asarray(weights, np.float64))
     result = np.full((len(w), truth.shape[1]), np.nan)
     for c in range(truth.shape[1]):
-        order = np.argsort(-scores[:, c], kind="stable")
-        last = np.flatnonzero(np.diff(scores[order, c], append=-np.inf))  # the last row of every run of equal scores
-        tp = np.cumsum(w[:, order] * truth[order, c], axis=1)[:, last]
-        predicted = np.cumsum(w[:, order], axis=1)[:, last]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.where(predicted > 0, tp / predicted, 0.0)
-            recall = tp / tp[:, -1:]
+        _, precision, recall = _curve(truth[:, c], scores[:, c], w)
         result[:, c] = (np.diff(recall, prepend=0.0, axis=1) * precision).sum(axis=1)
     return result if np.ndim(weights) == 2 else result[0]
 
@@ -117,6 +112,109 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
 def mean_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
     """Return mAP: the mean of `average_precision` over the classes that have positives."""
     return float(np.nanmean(average_precision(truth, scores)))
+
+
+def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
+    """Return precision and recall of one class at every threshold that makes a difference.
+
+    Scores at or above the threshold count as predicted. `average_precision` is the sum, over the rows, of the recall
+    that a row adds times its precision.
+
+    Args:
+        truth: 0 or 1, `[N]`, with at least one 1.
+        scores: Any real numbers, `[N]`.
+
+    Returns:
+        One row a distinct score, in falling order, with the columns `threshold`, `precision`, `recall`.
+
+    Raises:
+        ValueError: If the shapes do not fit, or the class has no positives.
+
+    Lesson: 10_precision_and_recall
+    """
+    truth, scores = np.asarray(truth), np.asarray(scores, np.float64)
+    if truth.ndim != 1 or truth.shape != scores.shape:
+        raise ValueError(f"truth is {truth.shape}, scores {scores.shape}; both must be [N], of one class")
+    truth = _binary(truth[:, None], "truth")[:, 0]
+    if not truth.any():
+        raise ValueError("the class has no positives: there is nothing to recall")
+    threshold, precision, recall = _curve(truth, scores, np.ones((1, len(truth))))
+    return pd.DataFrame({"threshold": threshold, "precision": precision[0], "recall": recall[0]})
+
+
+def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataFrame:
+    """Compare the probabilities that are said with how often they come true, over all given values together.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: Between 0 and 1, `[N, C]`.
+        bins: Number of bins of equal width between 0 and 1; a score on an edge belongs to the lower one.
+
+    Returns:
+        One row a bin that is not empty, with the columns `said` (the mean score in it), `true` (the share of ones) and
+        `count`.
+
+    Raises:
+        ValueError: If the shapes differ, or a score is not between 0 and 1.
+    """
+    truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
+    if truth.shape != scores.shape or not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(f"scores must be between 0 and 1 and of the shape of truth, {truth.shape}; got {scores.shape}")
+    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores.ravel())
+    table = pd.DataFrame({"said": scores.ravel(), "true": truth.ravel().astype(np.float64), "count": 1})
+    return table.groupby(bin_of).agg({"said": "mean", "true": "mean", "count": "sum"}).reset_index(drop=True)
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """Return the expected calibration error: the mean of |said − true| over all values, bin by bin.
+
+    Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
+    AAAI 2015.
+
+    Args:
+        table: As `calibration` gives it.
+
+    Returns:
+        Between 0 and 1; 0 where every bin comes true as often as it says.
+    """
+    return float(np.average((table["said"] - table["true"]).abs(), weights=table["count"]))
+
+
+def label_confusion(truth: ArrayLike, predicted: ArrayLike) -> np.ndarray:
+    """Return what is named where a class is missed.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        predicted: 0 or 1, `[N, C]`.
+
+    Returns:
+        `[C, C]`. At (i, i): the recall of class i. At (i, j): of the mixtures in which i was there and missed, and j was
+        not there, the share in which j was named. NaN where there is no such mixture.
+
+    Raises:
+        ValueError: If the shapes differ or a value is neither 0 nor 1.
+    """
+    counts = confusion_counts(truth, predicted)
+    truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
+    missed, absent = (truth & ~predicted).astype(np.float64), (~truth).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        shares = missed.T @ (absent * predicted) / (missed.T @ absent)
+    np.fill_diagonal(shares, precision_recall_f1(counts)["recall"])
+    return shares
+
+
+def mixture_loss(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
+    """Return the mean binary cross-entropy of each mixture over its classes: the worst have the highest.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: Between 0 and 1, `[N, C]`; they are kept 1e-7 away from both.
+
+    Returns:
+        `[N]`, in nats.
+    """
+    truth, p = _binary(truth, "truth"), np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
+    return -np.log(np.where(truth, p, 1 - p)).mean(axis=1)
 
 
 def exact_match(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -337,6 +435,18 @@ def report(
         rng = np.random.default_rng([seed, 4])
         result["intervals"] = intervals(functions, np.asarray(recordings), rng)
     return result
+
+
+def _curve(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the K distinct scores of one class `[K]` in falling order; precision and recall there, each `[B, K]`."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # the last row of every run of equal scores
+    tp = np.cumsum(weights[:, order] * truth[order], axis=1)[:, last]
+    predicted = np.cumsum(weights[:, order], axis=1)[:, last]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(predicted > 0, tp / predicted, 0.0)
+        recall = tp / tp[:, -1:]
+    return scores[order][last], precision, recall
 
 
 def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:

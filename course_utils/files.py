@@ -99,3 +99,19 @@ def write_json(target: Path, value: Any) -> None:
     """Write `value` as indented JSON, beside the target first."""
     with write_beside(target) as partial:
         partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def rounded(value: Any) -> Any:
+    """Keep five significant digits of every number in plain values: more than anybody reads, in a small file."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def published_file(file: str) -> Path:
+    """Return where a file of `figures/results` lies, if it is there: in the installed package, or in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "results" / file
+    return installed if installed.is_file() else package.parent / "figures" / "results" / file

@@ -16,7 +16,7 @@ import pandas as pd
 from course_utils import experiment, inference, models, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.environment import need_torch
-from course_utils.files import write_json
+from course_utils.files import published_file, rounded, write_json
 from course_utils.storage import is_stored_set
 
 need_torch()
@@ -34,11 +34,15 @@ class Grid:
         about: One line.
         common: Fields of `Config` that all of them share.
         changes: Name of an experiment → the fields in which it differs.
+        epochs: Of the published results, where an experiment has no number of its own.
+        train_folds: Of the published results; None means all that are not tested on.
     """
 
     about: str
     common: dict[str, Any]
     changes: dict[str, dict[str, Any]]
+    epochs: int
+    train_folds: tuple[int, ...] | None = None
 
 
 _REPORT = {
@@ -115,6 +119,7 @@ GRIDS = {
             f"hop {hop}, beta1 {beta1}, batch {batch}": {"hop_length": hop, "beta1": beta1, "batch_size": batch}
             for hop, beta1, batch in product((256, 512), (0.85, 0.9), (32, 64))
         },
+        epochs=20,
     ),
     "cnn10-augmentation": Grid(
         "CNN10 on the official folds: does it pay to vary the training data?",
@@ -123,6 +128,7 @@ GRIDS = {
             f"{name}, seed {seed}": {**changes, "seed": seed}
             for seed, (name, changes) in product(range(3), _TRICKS.items())
         },
+        epochs=12,
     ),
     "cnn10-splits": Grid(
         "CNN10 with ten labels: mixtures split at random and kept, as in the report; and clips split by the official "
@@ -133,12 +139,14 @@ GRIDS = {
             "official": {"split": "official"},
             "random, no SpecAugment": {"split": "random", "spec_augment": False},
         },
+        epochs=45,
     ),
     "crnn-repair": Grid(
         "the CRNN on the official folds, from the report's recipe to the repaired one: first another training, then one "
         "change at a time; and, aside, the report's recipe without its L2 penalty",
         _CRNN_REPORT,
         {**_in_steps(_REPAIRS), "as the report, no L2": {"weight_decay": 0.0}},
+        epochs=12,
     ),
     "crnn-splits": Grid(
         "the CRNN on mixtures split at random and kept: as the report, and repaired; and repaired on the official folds, "
@@ -149,6 +157,7 @@ GRIDS = {
             "repaired, random": {**_REPAIRED, "split": "random", "fresh_pairs": False},
             "repaired, official": _REPAIRED,
         },
+        epochs=20,
     ),
     "cnn-against-crnn": Grid(
         "CNN10 and the repaired CRNN on the official folds, trained alike, each with its own spectrogram, and time "
@@ -159,12 +168,15 @@ GRIDS = {
             f"{name}, seed {seed}": {**changes, "seed": seed}
             for seed, (name, changes) in product(range(3), _RIVALS.items())
         },
+        epochs=12,
     ),
     "known-and-new": Grid(
         "CNN10 with ten labels and fixed pairs, a fifth of the clips held out before pairing: known and new clips in the "
         "test, and clips of new recordings",
-        {"split": "clips", "recipe": Recipe(joint="butt"), "spec_augment": False},
-        {f"seed {seed}": {"seed": seed} for seed in range(2)},
+        _FRESH,
+        {"clips": {"split": "clips"}},
+        epochs=20,
+        train_folds=(1, 2),
     ),
     "balance": Grid(
         "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation, against the imbalance: all "
@@ -174,6 +186,7 @@ GRIDS = {
             f"{name}, seed {seed}": {**changes, "seed": seed}
             for seed, (name, changes) in product(range(3), _BALANCED.items())
         },
+        epochs=12,
     ),
     "more-data": Grid(
         "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation and in as many steps: with a "
@@ -189,19 +202,20 @@ GRIDS = {
                 "epochs": 3,
             },
         },
+        epochs=12,
     ),
     "as-reported": Grid(
         "the report's two recipes, with 55 outputs and fixed pairs: mixtures split at random, as it did, and clips split "
-        "by the official folds; the CRNN also without its L2 penalty, and trained on balanced pairs",
+        "by the official folds; the CRNN without its L2 penalty, and also trained on balanced pairs",
         {},
         {
             "CNN10, random": _REPORT,
             "CNN10, official": _REPORT | _OFFICIAL,
-            "CRNN, official": _CRNN_REPORT | _OFFICIAL,
             "CRNN without L2, random": _NO_L2 | {"split": "random"},
             "CRNN without L2, official": _NO_L2 | _OFFICIAL,
             "CRNN without L2, official, balanced": _NO_L2 | _OFFICIAL | {"recipe": Recipe(joint="butt", balanced=True)},
         },
+        epochs=20,
     ),
 }
 
@@ -264,7 +278,7 @@ def run_grid(
         found["runs"][member] = _outcome(config, data, state, result)
         if parts:
             reports = {part: inference.evaluate_on(folder, test, progress).report for part, test in parts.items()}
-            found["runs"][member]["by_acquaintance"] = _rounded(reports)
+            found["runs"][member]["by_acquaintance"] = rounded(reports)
         found["runs"] = {key: found["runs"][key] for key in grid.changes if key in found["runs"]}
         write_json(results, found)
     return found
@@ -294,6 +308,14 @@ def read_results(path: Path | str) -> dict[str, Any]:
     raise ConfigurationError(f"{path}: no results that `python -m course_utils grid` wrote; make them anew")
 
 
+def published_base(name: str, base: Config, test_folds: tuple[int, ...]) -> Config:
+    """Return what the published results of a grid were run with, on the data and the machine of `base`."""
+    grid = GRIDS[name]
+    return dataclasses.replace(
+        base, split="official", epochs=grid.epochs, train_folds=grid.train_folds, test_folds=test_folds
+    )
+
+
 def published(name: str) -> dict[str, Any]:
     """Read the results that come with the course.
 
@@ -306,7 +328,7 @@ def published(name: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: If there are none of that name.
     """
-    return read_results(_that_comes_along(f"{name}.json"))
+    return read_results(published_file(f"{name}.json"))
 
 
 def trained(name: str) -> Path:
@@ -322,7 +344,7 @@ def trained(name: str) -> Path:
     Raises:
         ConfigurationError: If there is none of that name.
     """
-    path = _that_comes_along(f"{name}.pt")
+    path = published_file(f"{name}.pt")
     if not path.is_file():
         raise ConfigurationError(f"no trained network {name!r} comes with the course; `crnn` does")
     return path
@@ -353,16 +375,8 @@ def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _that_comes_along(file: str) -> Path:
-    """Return where a file of `figures/results` lies: in the installed package, or in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "results" / file
-    return installed if installed.is_file() else package.parent / "figures" / "results" / file
-
-
 def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtures, where: str) -> None:
-    there, now = Config.from_dict({**run["config"], "data": ""}).decisive(), config.decisive()
-    differ = [f"{k}: {there[k]} there, {v} now" for k, v in now.items() if there[k] != v]
+    differ = config.differences(run["config"])
     if run["clips"] != data.fingerprint:
         differ.append(f"other clips than {config.data} holds now")
     if differ:
@@ -381,20 +395,11 @@ def _outcome(
         "device": name,
         "minutes": round(float(history["seconds"].sum()) / 60, 1),
         "scored_epoch": training.scored_epoch(state, config),
-        "history": _rounded(history.drop(columns="seconds").to_dict("list")),
-        "report": _rounded(result.report),
+        "history": rounded(history.drop(columns="seconds").to_dict("list")),
+        "report": rounded(result.report),
         "combinations": {
             "true": result.scores.combination.tolist(),
             "predicted": result.scores.predicted_combination.tolist(),
         },
         "notes": [line.replace(str(config.data), "FOLDER") for note in result.notes for line in note.splitlines()],
     }
-
-
-def _rounded(value: Any) -> Any:
-    """Keep five significant digits of every number: more than anybody reads, in a small file."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -59,12 +59,14 @@ class Evaluation:
         notes: What should be said about the data, a line each.
         scores: Truth and scores of every mixture, in the order of `mixtures.test`.
         mixtures: The data.
+        config: Of the run.
     """
 
     report: dict
     notes: list[str]
     scores: training.Scores
     mixtures: Mixtures
+    config: Config
 
 
 @torch.inference_mode()
@@ -189,7 +191,7 @@ def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool = True) -> E
         mixtures.test_recordings,
         config.seed,
     )
-    return Evaluation(report, mixtures.notes, scores, mixtures)
+    return Evaluation(report, mixtures.notes, scores, mixtures, config)
 
 
 def _test_mixtures(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from course_utils import audio
 from course_utils.audio import SAMPLE_RATE
 from course_utils.taxonomy import Taxonomy
 
@@ -262,21 +263,31 @@ def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, t
     Raises:
         ValueError: If there is not one number a combination.
     """
-    import matplotlib as mpl
-    import seaborn
-
     values, n = _array(counts), taxonomy.n_classes
     if len(values) != taxonomy.n_combinations:
         raise ValueError(f"{n} classes have {taxonomy.n_combinations} combinations; got {len(values)} numbers")
-    ax = ax or _new_axes(height=5.6, width=8.0)
     table = np.full((n, n), np.nan)
     table[tuple(taxonomy.pairs.T)] = values
-    style = {"annot": True, "fmt": ".0f", "annot_kws": {"size": 8}, "linewidths": 0.5, "square": True}
-    colours, labels = mpl.colormaps[COLOUR_MAP].resampled(SHADES), taxonomy.classes
-    seaborn.heatmap(table, ax=ax, vmin=0, cmap=colours, xticklabels=labels, yticklabels=labels, **style)
-    ax.collections[0].colorbar.set_label("mixtures")
-    ax.set_title(title)
-    ax.tick_params(length=0)
+    return _class_by_class(table, taxonomy, ax, title, "mixtures", fmt=".0f")
+
+
+def confusion(matrix: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw what is named where a class is missed, as a table of class by class; the diagonal is the recall.
+
+    Args:
+        matrix: `[n_classes, n_classes]`, as `evaluation.label_confusion` gives it; NaN is left blank.
+        taxonomy: The classes.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+
+    Raises:
+        ValueError: If there is not one row and one column a class.
+    """
+    values, n = _array(matrix, 2), taxonomy.n_classes
+    if values.shape != (n, n):
+        raise ValueError(f"{n} classes need a matrix of shape {(n, n)}, not {values.shape}")
+    ax = _class_by_class(values, taxonomy, ax, title, "share", fmt=".2f", vmax=1)
+    ax.set(xlabel="was named", ylabel="was there")
     return ax
 
 
@@ -420,9 +431,7 @@ def learning_curves(
         ylabel: What the values are, with their unit; the column's name if not given.
     """
     ax = ax or _new_axes(height=3.2)
-    colours = [*LINE_COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
-    looks = itertools.cycle([(colour, style) for style in LINE_STYLES for colour in colours])
-    for (name, table), (colour, style) in zip(runs.items(), looks, strict=False):
+    for (name, table), (colour, style) in zip(runs.items(), _many_looks(), strict=False):
         epochs, values = np.asarray(table["epoch"]), np.asarray(table[column])
         ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.3, label=name)
         at = int(np.argmax(np.asarray(table["valid_mAP"])))
@@ -430,7 +439,32 @@ def learning_curves(
     ax.set(xlabel="epoch", ylabel=ylabel or column, title=title)
     ax.xaxis.get_major_locator().set_params(integer=True)
     if len(runs) > 1:
-        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        _legend_at_the_right(ax)
+    return ax
+
+
+def trials(found: Mapping[str, Any], ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw the trials of a sweep: a dot each, hollow if it was pruned, and a line at the best that was complete so far.
+
+    Args:
+        found: As `sweep.read` gives it.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+
+    Raises:
+        ValueError: If there is no trial.
+    """
+    rows = sorted(found["trials"], key=lambda trial: trial["number"])
+    numbers, values = _array([row["number"] for row in rows]), _array([row["value"] for row in rows])
+    pruned = np.array([row["state"] == "pruned" for row in rows])
+    ax = ax or _new_axes(height=3.0)
+    best = np.fmax.accumulate(np.where(pruned, np.nan, values))
+    ax.step(numbers, best, where="post", color=ORANGE, linewidth=1.3, label="best so far")
+    ax.plot(numbers[~pruned], values[~pruned], "o", color=BLUE, label="complete")
+    ax.plot(numbers[pruned], values[pruned], "o", color=BLUE, markerfacecolor="none", label="pruned")
+    ax.set(xlabel="trial", ylabel="validation mAP")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    _title_and_legend(ax, title, 3)
     return ax
 
 
@@ -455,16 +489,96 @@ def intervals(
     ax.hlines(rows, *np.array([bounds[name] for name in values]).T, colors=GREY, linewidth=3)
     ax.plot(list(values.values()), rows, "o", color=LINE_COLOURS[0])
     ax.set_yticks(rows, list(values))
+    ax.set(xlabel=xlabel, title=title, ylim=(len(values) - 0.5, -0.5))
+    return ax
+
+
+def points(
+    x: ArrayLike, y: ArrayLike, ax: Axes | None = None, title: str = "", xlabel: str = "", ylabel: str = ""
+) -> Axes:
+    """Draw one dot for each pair of values; where several lie upon each other, it is darker.
+
+    Args:
+        x: `[N]`.
+        y: `[N]`.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        xlabel: What the first are, with their unit.
+        ylabel: What the others are, with their unit.
+    """
+    ax = ax or _new_axes(height=3.2)
+    ax.plot(_array(x), _array(y), "o", color=BLUE, alpha=0.5, markersize=6, markeredgewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return ax
+
+
+def bars(values: Mapping[str, float], ax: Axes | None = None, title: str = "", xlabel: str = "") -> Axes:
+    """Draw one value a row as a bar, with the value written at its end.
+
+    Args:
+        values: Name → value; the first is at the top.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+        xlabel: What the values are, with their unit.
+    """
+    ax = ax or _new_axes(height=0.9 + 0.28 * len(values), width=7.0)
+    ax.bar_label(ax.barh(list(values), list(values.values()), color=BLUE), fmt="%.2f", padding=3)
     ax.invert_yaxis()
+    ax.margins(x=0.15)  # room for what is written
     ax.set(xlabel=xlabel, title=title)
     return ax
 
 
-def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
+def precision_recall(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw precision over recall, in steps: the area below a curve is its average precision.
+
+    Args:
+        curves: Name → the columns `precision` and `recall`, as `evaluation.precision_recall_curve` gives them.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+    """
+    many = len(curves) > len(LINE_COLOURS)
+    ax = ax or _new_axes(height=3.6, width=7.0)
+    looks = _many_looks() if many else _looks()
+    for (name, curve), (colour, style) in zip(curves.items(), looks, strict=False):
+        recall, precision = (np.asarray(curve[column]) for column in ("recall", "precision"))
+        x, y = np.insert(recall, 0, 0.0), np.insert(precision, 0, precision[0])
+        ax.step(x, y, where="pre", color=colour, linestyle=style, linewidth=1.3, label=name)
+    ax.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    _title_and_legend(ax, title, 1 if many else len(curves))
+    if many:
+        _legend_at_the_right(ax)
+    return ax
+
+
+def calibration(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw how often probabilities come true, over what was said; grey bars are the share of values in each bin.
+
+    Args:
+        table: The columns `said`, `true` and `count`, as `evaluation.calibration` gives them.
+        ax: Where to draw; a new figure if not given.
+        title: Above the picture.
+    """
+    ax = ax or _new_axes(height=3.6, width=7.0)
+    ax.bar(table["said"], table["count"] / table["count"].sum(), 0.03, color=GREY, alpha=0.4, label="values in the bin")
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="what is said is true")
+    ax.plot(table["said"], table["true"], "o-", color=BLUE, linewidth=1, label="what came true")
+    ax.set(xlabel="probability said", ylabel="share that is true", title=title, xlim=(-0.02, 1.02), ylim=(0, 1.02))
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+def explore(
+    draw: Callable[..., Axes],
+    sound: Callable[..., tuple[ArrayLike, str]] | None = None,
+    **choices: Sequence[Any],
+) -> None:
     """Show sliders, and below them the picture that a function draws with their values, or the error that it raises.
 
     Args:
         draw: Draws into a new figure and returns its axes. Each slider begins at the default of its parameter.
+        sound: If given, what to listen to: takes the same parameters, returns a waveform `[T]` and a label. Its player
+            stands between the sliders and the picture.
         **choices: For each parameter with a slider, the values to choose from.
 
     Raises:
@@ -486,11 +600,15 @@ def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
         )
     picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
     message = ipywidgets.HTML()
+    player = ipywidgets.HTML() if sound else None
 
     def redraw(_change: Any = None) -> None:
+        values = {name: slider.value for name, slider in sliders.items()}
         try:
             file = io.BytesIO()
-            draw(**{name: slider.value for name, slider in sliders.items()}).figure.savefig(file, format="png")
+            draw(**values).figure.savefig(file, format="png")
+            if player:
+                player.value = audio.player(*sound(**values))
             picture.value, message.value = file.getvalue(), ""
         except Exception as error:  # else a slider would just do nothing
             message.value = html.escape(f"{type(error).__name__}: {error}")
@@ -500,7 +618,7 @@ def explore(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
     for slider in sliders.values():
         slider.observe(redraw, "value")
     redraw()
-    box = ipywidgets.VBox([*sliders.values(), message, picture])
+    box = ipywidgets.VBox([*sliders.values(), *([player] if player else []), message, picture])
     view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
     bundle = {"text/plain": "Run this cell to see its sliders.", "application/vnd.jupyter.widget-view+json": view}
     display(bundle, raw=True)
@@ -519,6 +637,12 @@ def _looks() -> Iterator[tuple[str, str]]:
     return itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
 
 
+def _many_looks() -> Iterator[tuple[str, str]]:
+    """Return colour and line style of one of many lines after the other: eight colours, then another style."""
+    colours = [*LINE_COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
+    return itertools.cycle([(colour, style) for style in LINE_STYLES for colour in colours])
+
+
 def _title_and_legend(ax: Axes, title: str, lines: int) -> None:
     """Put the title above the left corner, and the legend, where there is more than one line, above the right one."""
     ax.set_title(title, loc="left")
@@ -526,10 +650,32 @@ def _title_and_legend(ax: Axes, title: str, lines: int) -> None:
         ax.legend(frameon=False, ncols=lines, loc="lower right", bbox_to_anchor=(1, 1))
 
 
+def _legend_at_the_right(ax: Axes) -> None:
+    """Put a legend of many lines beside the picture, where it hides none of them."""
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
 def _new_axes(height: float, width: float = 9.0) -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def _class_by_class(
+    table: np.ndarray, taxonomy: Taxonomy, ax: Axes | None, title: str, label: str, fmt: str, vmax: float | None = None
+) -> Axes:
+    """Draw a table `[n_classes, n_classes]`, from 0 on, with its numbers in it; NaN is left blank."""
+    import matplotlib as mpl
+    import seaborn
+
+    ax = ax or _new_axes(height=5.6, width=8.0)
+    style = {"annot": True, "fmt": fmt, "annot_kws": {"size": 8}, "linewidths": 0.5, "square": True}
+    colours, labels = mpl.colormaps[COLOUR_MAP].resampled(SHADES), taxonomy.classes
+    seaborn.heatmap(table, ax=ax, vmin=0, vmax=vmax, cmap=colours, xticklabels=labels, yticklabels=labels, **style)
+    ax.collections[0].colorbar.set_label(label)
+    ax.set_title(title)
+    ax.tick_params(length=0)
+    return ax
 
 
 def _cells(

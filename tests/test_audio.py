@@ -116,6 +116,7 @@ def test_players_are_small_and_play(seconds, monkeypatch):
     audio.listen(noise, "noise & <tone>")
     (html,) = (item.data for item in shown)
     assert len(html) < 90_000 and "noise &amp; &lt;tone&gt;" in html
+    assert audio.player(noise, "noise & <tone>") == html and "<div>" not in audio.player(noise)
     import base64
 
     data = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])

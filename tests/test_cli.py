@@ -47,7 +47,7 @@ def run(tones, tmp_path_factory):
 
 
 def test_every_command_has_help():
-    for name in ["check", "data", "mix", "train", "evaluate", "predict", "crossval", "grid"]:
+    for name in ["check", "data", "mix", "train", "evaluate", "predict", "crossval", "grid", "sweep"]:
         assert "Usage" in call(name, "--help").output
 
 
@@ -104,6 +104,16 @@ def test_evaluate_on_other_folds_and_other_data(run, tones, tmp_path):
 def test_evaluate_prints_a_table(run):
     text = call("evaluate", "--run", run).output
     assert "exact match" in text and "labels, macro" in text and "dog_bark" in text and "results: " in text
+
+
+def test_evaluate_writes_a_page(run, tmp_path):
+    page = tmp_path / "pages" / "report.html"
+    result = call("evaluate", "--run", run, "--report", page, "--json")
+    found = json.loads(result.stdout)
+    assert f"report: {page}" in result.stderr and f"results: {run / 'evaluation.json'}" in result.stderr
+    text = page.read_text(encoding="utf-8")
+    assert f"<h1>Evaluation of {run.name}</h1>" in text and f"<td>{found['mAP']:.3f}</td>" in text
+    assert "is a directory" in call("evaluate", "--run", run, "--report", tmp_path, code=2).output
 
 
 def test_predict_prints_labels_and_a_timeline(run, tones, tmp_path):

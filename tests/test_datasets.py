@@ -12,8 +12,9 @@ import pytest
 import soundfile
 
 from conftest import make_dataset
-from course_utils import audio, datasets
+from course_utils import audio, datasets, experiment, grids
 from course_utils.audio import AudioError
+from course_utils.configuration import Config
 from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
 from course_utils.datasets.table import metadata_from_names, parse_name
 from course_utils.files import NoRoomError
@@ -202,7 +203,7 @@ def test_another_process_maps_the_same_file(tones):
 
 BUILD = """
 import sys, time
-from course_utils import audio, datasets
+from course_utils import audio, datasets, experiment, grids
 from course_utils.datasets import ClipCache
 read = audio.read
 def slow(path):
@@ -302,3 +303,36 @@ def test_examples_are_the_most_salient_and_longest_clips_of_the_last_fold_that_h
     assert examples["dog_bark"] == barks[2]
     assert cache.clips.loc[list(examples.values()), "fold"].tolist() == [2 if n == "siren" else 3 for n in examples]
     assert cache.clips.loc[list(cache.examples(fold=1).values()), "fold"].eq(1).all()
+
+
+def test_the_measured_clips_are_selected_from_the_release(real_root, own_cache):
+    names = datasets.measured_clips()
+    assert len(names) == len(set(names)) == 2148
+    folder = own_cache / "urbansound8k"
+    folder.mkdir()
+    (folder / "metadata").symlink_to(real_root / "metadata")
+    for fold in ("fold1", "fold3"):
+        (folder / "audio").mkdir(exist_ok=True)
+        (folder / "audio" / fold).symlink_to(real_root / "audio" / fold)
+    release, measured = datasets.load("urbansound8k"), datasets.load("measured")
+    assert len(release.clips) == len(measured.clips) == 873 + 387
+    assert len(release.missing) == 8732 - 1260 and len(measured.missing) == 888
+    assert set(measured.clips["slice_file_name"]) | set(measured.missing["slice_file_name"]) == set(names)
+    assert measured.clips.index.tolist() == list(range(1260)) and "measured: 1,260 clips" in measured.describe()
+
+
+def test_measured_clips_leave_the_others_out(tones, monkeypatch):
+    release = datasets.open_folder(tones)
+    wanted = release.clips["slice_file_name"].tolist()[5:9]
+    monkeypatch.setattr(datasets, "measured_clips", lambda: wanted)
+    assert datasets.select_measured(release).clips["slice_file_name"].tolist() == wanted
+    monkeypatch.setattr(datasets, "measured_clips", lambda: ["1-1-1-1.wav"])
+    with pytest.raises(datasets.DatasetError, match="none of the 1 clips"):
+        datasets.select_measured(release)
+
+
+def test_the_published_results_are_of_the_measured_clips(real_root, own_cache):
+    (own_cache / "urbansound8k").symlink_to(real_root)
+    config = Config(data="measured", test_folds=(3,))
+    fingerprint = experiment.prepare(config, progress=False).fingerprint
+    assert fingerprint == grids.published("cnn10-splits")["runs"]["official"]["clips"]

@@ -55,12 +55,12 @@ def test_the_comparison_sees_a_changed_word(drawn):
         word.set_text("hop: 256")
         return figure
 
-    assert difference(pixels(io.BytesIO(diagrams._png(changed))), pixels(drawn / "framing.png")) > SAME
+    assert difference(pixels(io.BytesIO(diagrams.png(changed))), pixels(drawn / "framing.png")) > SAME
 
 
 def test_a_diagram_does_not_depend_on_the_style_that_a_user_has_set(drawn):
     with matplotlib.style.context("dark_background"):
-        styled = pixels(io.BytesIO(diagrams._png(diagrams.framing)))
+        styled = pixels(io.BytesIO(diagrams.png(diagrams.framing)))
     assert difference(styled, pixels(drawn / "framing.png")) == 0
 
 

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from course_utils import evaluation
 from course_utils.taxonomy import Taxonomy
@@ -79,6 +82,14 @@ def test_known_values_by_hand():
     assert micro["precision"] == pytest.approx(3 / 4) and micro["recall"] == pytest.approx(3 / 4)
     assert evaluation.exact_match(truth, predicted) == 0.5
     assert evaluation.average_precision([[1], [0], [1]], [[0.9], [0.8], [0.7]])[0] == pytest.approx(0.5 + 0.5 * 2 / 3)
+
+
+def test_a_false_alarm_of_an_absent_class_counts_in_micro():
+    truth, predicted = np.array([[1, 0], [1, 0]]), np.array([[1, 1], [1, 0]])
+    averages = evaluation.average(evaluation.confusion_counts(truth, predicted))
+    assert averages["micro"]["precision"] == pytest.approx(2 / 3) and averages["macro"]["precision"] == 1
+    with_zeros = metrics.precision_score(truth, predicted, average="micro")
+    assert averages["micro"]["precision"] == pytest.approx(with_zeros)
 
 
 def test_classes_without_positives_are_left_out_and_named():
@@ -189,3 +200,96 @@ def test_a_report_of_perfect_scores_is_perfect():
 def test_truth_must_be_zeros_and_ones(bad):
     with pytest.raises(ValueError, match="zeros and ones"):
         evaluation.confusion_counts(bad, bad)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_curve_equals_scikit_learn_and_its_steps_add_up_to_the_average_precision(seed):
+    _, truth, scores = random_case(seed)
+    for c in range(10):
+        ours = evaluation.precision_recall_curve(truth[:, c], scores[:, c])
+        precision, recall, threshold = metrics.precision_recall_curve(truth[:, c], scores[:, c])
+        theirs = np.column_stack([threshold, precision[:-1], recall[:-1]])[::-1]  # without their point at recall 0
+        assert np.abs(ours[["threshold", "precision", "recall"]].to_numpy() - theirs).max() < 1e-12
+        steps = (np.diff(ours["recall"], prepend=0) * ours["precision"]).sum()
+        assert steps == pytest.approx(evaluation.average_precision(truth, scores)[c], abs=1e-12)
+
+
+def test_a_curve_by_hand():
+    curve = evaluation.precision_recall_curve([0, 1, 1, 0], [0.9, 0.9, 0.4, 0.1])
+    assert curve["threshold"].tolist() == [0.9, 0.4, 0.1]
+    assert curve["precision"].tolist() == pytest.approx([1 / 2, 2 / 3, 2 / 4])
+    assert curve["recall"].tolist() == [0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores", "says"),
+    [
+        ([0, 0], [0.1, 0.2], "no positives"),
+        ([1, 0], [0.1], "of one class"),
+        ([[1], [0]], [[0.1], [0.2]], "of one class"),
+        ([1, 2], [0.1, 0.2], "zeros and ones"),
+    ],
+)
+def test_a_curve_needs_one_class_that_has_positives(truth, scores, says):
+    with pytest.raises(ValueError, match=says):
+        evaluation.precision_recall_curve(truth, scores)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 10])
+def test_calibration_equals_scikit_learn(bins):
+    _, truth, scores = random_case(0)  # rounded scores: some lie on the edges
+    table = evaluation.calibration(truth, scores, bins)
+    true, said = calibration_curve(truth.ravel(), scores.ravel(), n_bins=bins, strategy="uniform")
+    assert np.abs(table[["said", "true"]].to_numpy() - np.column_stack([said, true])).max() < 1e-12
+    assert table["count"].sum() == truth.size and (table["count"] > 0).all()
+
+
+def test_calibration_by_hand():
+    table = evaluation.calibration([[1, 0], [1, 1]], [[0.92, 0.94], [0.96, 0.18]])
+    assert table["count"].tolist() == [1, 3] and table["said"].tolist() == pytest.approx([0.18, 0.94])
+    assert table["true"].tolist() == pytest.approx([1, 2 / 3])
+    assert evaluation.calibration_error(table) == pytest.approx((1 * 0.82 + 3 * (0.94 - 2 / 3)) / 4)
+    for wrong in ([[0.5, 1.1]], [[0.5, np.nan]], [[0.5]]):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            evaluation.calibration([[1, 0]], wrong)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=50), st.integers(1, 20))
+def test_what_is_certain_and_right_is_calibrated_and_no_error_is_above_one(values, bins):
+    truth, scores = np.array(values).T[:, :, None]
+    assert evaluation.calibration_error(evaluation.calibration(truth, truth, bins=max(bins, 2))) == 0
+    table = evaluation.calibration(truth, scores, bins)
+    assert 0 <= evaluation.calibration_error(table) <= 1 and table["count"].sum() == len(values)
+    assert table["said"].is_monotonic_increasing
+
+
+def test_label_confusion_by_hand():
+    truth = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
+    predicted = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    # Class 0 is missed in rows 1 to 3: of these, rows 1 and 3 have no class 1, and row 1 names it.
+    expected = [[1 / 4, 1 / 2, 1 / 3], [np.nan, 0, 1], [np.nan, np.nan, np.nan]]
+    assert np.allclose(evaluation.label_confusion(truth, predicted), expected, equal_nan=True)
+    with pytest.raises(ValueError, match="both must be"):
+        evaluation.label_confusion(truth, predicted[:, :2])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_label_confusion_equals_its_definition(seed):
+    _, truth, scores = random_case(seed, empty=[4])
+    truth, predicted = truth.astype(bool), scores >= 0.5
+    ours = evaluation.label_confusion(truth, predicted)
+    for i in range(10):
+        for j in range(10):
+            rows = truth[:, i] if i == j else truth[:, i] & ~predicted[:, i] & ~truth[:, j]
+            expected = predicted[rows, j].mean() if rows.any() else np.nan
+            assert ours[i, j] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_the_loss_of_a_mixture_is_its_cross_entropy():
+    _, truth, scores = random_case(0, n=50)
+    scores[0], scores[1] = truth[0], 1 - truth[1]  # certain and right, certain and wrong
+    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+    theirs = [metrics.log_loss(t, p, labels=[0, 1]) for t, p in zip(truth, clipped, strict=True)]
+    ours = evaluation.mixture_loss(truth, scores)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    assert ours[0] == pytest.approx(1e-7, rel=1e-3) and ours[1] == pytest.approx(-np.log(1e-7))

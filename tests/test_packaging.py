@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ROOMS = (
     *("files", "environment", "taxonomy", "configuration", "audio", "features", "datasets", "splits", "mixing"),
-    *("storage", "evaluation", "models", "experiment", "training", "inference", "grids", "plots", "diagrams"),
-    *("exercises", "profile", "cli", "__main__"),
+    *("storage", "evaluation", "models", "experiment", "training", "inference", "grids", "sweep", "results", "plots"),
+    *("diagrams", "report", "exercises", "profile", "cli", "__main__"),
 )
 HEAVY = ("torch", "librosa", "matplotlib", "sklearn")
 
@@ -75,7 +75,7 @@ def test_training_needs_no_plotting_or_reference_library():
     """A machine that has torch, torchaudio, numpy, pandas, soundfile, soxr, tqdm and Fabric can train."""
     code = """
 import sys
-for name in ("librosa", "matplotlib", "sklearn", "seaborn", "IPython", "scipy", "pooch", "tensorboard", "typer"):
+for name in ("librosa", "matplotlib", "sklearn", "seaborn", "IPython", "scipy", "pooch", "tensorboard", "typer", "optuna"):
     sys.modules[name] = None
 import course_utils.training, course_utils.inference
 """

@@ -12,9 +12,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from course_utils import features, plots, profile
+from course_utils import audio, evaluation, features, plots, profile
 from course_utils.taxonomy import Taxonomy
 
+CALIBRATION = pd.DataFrame({"said": [0.1, 0.8], "true": [0.0, 0.5], "count": [3, 1]})
 TABLE = {"epoch": [1, 2], "train_loss": [0.5, 0.4], "valid_loss": [0.6, 0.5], "valid_mAP": [0.2, 0.3]}
 PICTURES = {
     plots.waveform: torch.zeros(22_050),
@@ -24,6 +25,9 @@ PICTURES = {
     plots.filterbank: torch.eye(20, 129),
     plots.probabilities: {"dog_bark": 0.9, "siren": 0.1},
     plots.history: TABLE,
+    plots.trials: {"trials": [{"number": 0, "value": 0.5, "state": "complete"}]},
+    plots.precision_recall: {"siren": pd.DataFrame({"precision": [1.0, 0.5], "recall": [0.5, 1.0]})},
+    plots.calibration: CALIBRATION,
 }
 
 
@@ -56,12 +60,33 @@ def test_curves_and_paths_are_drawn_where_their_numbers_are():
     assert list(ax.get_lines()[0].get_xdata()) == [-9.0, 0.5] and ax.get_lines()[1].get_xdata()[0] == -9.0
 
 
+def test_trials_are_dots_and_the_best_complete_one_so_far_is_a_line():
+    scores = {3: 0.5, 0: 0.3, 1: 0.2, 2: 0.6, 5: 0.4}
+    rows = [{"number": n, "value": v, "state": "pruned" if n == 2 else "complete"} for n, v in scores.items()]
+    ax = plots.trials({"trials": rows}, title="a sweep")
+    best, complete, pruned = ax.get_lines()
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([0, 1, 2, 3, 5], [0.3, 0.3, 0.3, 0.5, 0.5])
+    assert (list(complete.get_xdata()), list(complete.get_ydata())) == ([0, 1, 3, 5], [0.3, 0.2, 0.5, 0.4])
+    assert (list(pruned.get_xdata()), list(pruned.get_ydata())) == ([2], [0.6])
+    assert pruned.get_markerfacecolor() == "none" != complete.get_markerfacecolor()
+    with pytest.raises(ValueError, match="none of them empty"):
+        plots.trials({"trials": []})
+
+
 def test_intervals_have_a_row_each_from_the_top():
     ax = plots.intervals({"a": 0.5, "b": 0.7}, {"b": (0.6, 0.9), "a": (0.4, 0.8)}, title="scores", xlabel="mAP")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.get_ylim()[0] > ax.get_ylim()[1]
     assert ax.get_lines()[0].get_xdata().tolist() == [0.5, 0.7]
     ends = [segment[:, 0].tolist() for segment in ax.collections[0].get_segments()]
     assert ends == [[0.4, 0.8], [0.6, 0.9]] and (ax.get_title(), ax.get_xlabel()) == ("scores", "mAP")
+    assert ax.get_ylim() == (1.5, -0.5)  # the outer rows are not cut
+
+
+def test_points_are_drawn_where_they_are():
+    ax = plots.points([1, 2, 2], torch.tensor([0.5, 0.0, 1.0]), title="t", xlabel="count", ylabel="recall")
+    (line,) = ax.get_lines()
+    assert line.get_xdata().tolist() == [1, 2, 2] and line.get_ydata().tolist() == [0.5, 0, 1]
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("t", "count", "recall")
 
 
 def test_a_timeline_averages_the_windows_that_cover_a_moment():
@@ -168,16 +193,75 @@ def test_pair_counts_stand_in_their_cells():
         plots.pair_counts(range(5), taxonomy)
 
 
+def test_a_confusion_stands_in_its_cells_and_is_blank_where_there_is_nothing():
+    taxonomy = Taxonomy(("dog", "cat"))
+    _, given = plt.subplots()
+    ax = plots.confusion([[0.25, np.nan], [0.5, 1.0]], taxonomy, given, "a title")
+    assert ax is given and (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("a title", "was named", "was there")
+    cells = np.asarray(ax.collections[0].get_array().filled(-1)).reshape(2, 2)
+    assert cells.tolist() == [[0.25, -1], [0.5, 1]] and ax.collections[0].get_clim() == (0, 1)
+    assert [text.get_text() for text in ax.texts] == ["0.25", "0.50", "1.00"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dog", "cat"]
+    with pytest.raises(ValueError, match=r"shape \(2, 2\), not \(1, 3\)"):
+        plots.confusion([[1, 2, 3]], taxonomy)
+
+
+def test_bars_have_their_values_at_their_ends_from_the_top():
+    _, given = plt.subplots()
+    ax = plots.bars({"dog": 0.256, "cat": 1.0}, given, "recall", "share")
+    assert ax is given and (ax.get_title(), ax.get_xlabel()) == ("recall", "share")
+    assert [bar.get_width() for bar in ax.patches] == [0.256, 1.0] and ax.yaxis_inverted()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dog", "cat"]
+    assert [text.get_text() for text in ax.texts] == ["0.26", "1.00"] and ax.get_xlim()[1] > 1.1
+    plots.bars({"dog": 0.0}).figure.canvas.draw()
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 10])
+def test_the_area_below_a_curve_is_its_average_precision(count):
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(0, 2, (50, count)), rng.uniform(size=(50, count)).round(1)
+    found = {str(c): evaluation.precision_recall_curve(truth[:, c], scores[:, c]) for c in range(count)}
+    ax = plots.precision_recall(found, title="curves")
+    for line, expected in zip(ax.get_lines(), evaluation.average_precision(truth, scores), strict=True):
+        assert line.get_drawstyle() == "steps-pre"  # the height of a step is that of its right end
+        x, y = line.get_data()
+        assert (np.diff(x) * y[1:]).sum() == pytest.approx(expected) and x[0] == 0
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.get_lines()}) == count
+    legend = ax.get_legend()
+    assert (legend is None) == (count == 1) and ax.get_title(loc="left") == "curves"
+    if legend:
+        assert [text.get_text() for text in legend.get_texts()] == list(found)
+        ax.figure.canvas.draw()
+        hidden = legend.get_window_extent().overlaps(ax.get_window_extent())
+        assert not hidden
+
+
+def test_calibration_has_its_dots_where_its_numbers_are():
+    ax = plots.calibration(CALIBRATION)
+    diagonal, dots = ax.get_lines()
+    assert diagonal.get_label() == "what is said is true" and to_hex(diagonal.get_color()) == plots.GREY
+    assert dots.get_xydata().tolist() == [[0.1, 0.0], [0.8, 0.5]]
+    assert [bar.get_height() for bar in ax.patches] == [0.75, 0.25]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("probability said", "share that is true")
+
+
 def test_empty_filters_are_not_drawn():
     weights = torch.zeros(3, 129)
     weights[0, 5] = weights[2, 9] = 1.0
     assert len(plots.filterbank(weights).get_lines()) == 2
 
 
-def test_sliders_redraw_the_picture(monkeypatch):
-    drawn, boxes = [], []
+@pytest.fixture
+def boxes(monkeypatch):
+    """What is shown below one another."""
+    boxes = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundle)
     monkeypatch.setattr("ipywidgets.VBox", lambda children: boxes.append(children) or ipywidgets.Box(children))
+    return boxes
+
+
+def test_sliders_redraw_the_picture(boxes):
+    drawn = []
 
     def draw(height=2, ax=None):
         drawn.append(height)
@@ -194,6 +278,21 @@ def test_sliders_redraw_the_picture(monkeypatch):
     assert "ValueError" in message.value and bytes(picture.value) == after
     slider.value = 1
     assert message.value == "" and not plt.get_fignums()
+
+
+def test_sliders_change_what_is_heard(boxes):
+    def tone(hertz=440):
+        if hertz == 0:
+            raise ValueError("no tone")
+        return sine(hertz), f"<{hertz}> Hz"
+
+    plots.explore(lambda hertz=440: plots.waveform(sine(hertz)), sound=tone, hertz=[0, 440, 880])
+    slider, player, message, _ = boxes[0]
+    assert player.value == audio.player(sine(440), "<440> Hz") and "&lt;440&gt; Hz" in player.value
+    slider.value = 880
+    assert player.value == audio.player(sine(880), "<880> Hz") and message.value == ""
+    slider.value = 0
+    assert "no tone" in message.value and not plt.get_fignums()
 
 
 def test_sliders_need_a_parameter_with_its_default_among_the_choices():

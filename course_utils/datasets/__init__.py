@@ -1,16 +1,18 @@
 """Data sets: one table of clips whatever the source, and their decoded copy.
 
 `load("mini")` generates its clips at first use, `load("urbansound8k")` opens what `python -m course_utils data
-urbansound8k` has downloaded, and `load(folder)` opens a folder in the official layout or one's own.
+urbansound8k` has downloaded, `load("measured")` those of its clips that the course's results were measured on, and
+`load(folder)` opens a folder in the official layout or one's own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from course_utils.datasets.cache import ClipCache
 from course_utils.datasets.table import COLUMNS, ClipDataset, DatasetError, open_folder, read_metadata
-from course_utils.files import cache_folder
+from course_utils.files import cache_folder, published_file
 
 __all__ = [
     "COLUMNS",
@@ -19,25 +21,48 @@ __all__ = [
     "DatasetError",
     "default_root",
     "load",
+    "measured_clips",
     "open_folder",
     "read_metadata",
+    "select_measured",
 ]
 
-NAMES = ("mini", "urbansound8k")
+NAMES = ("mini", "urbansound8k", "measured")
 
 
 def default_root(name: str) -> Path:
-    """Return the folder in which the data set `mini` or `urbansound8k` is kept unless another is given."""
+    """Return the folder in which a data set of `NAMES` is kept unless another is given."""
     from course_utils.datasets import mini  # needs scipy, which a machine that only trains may lack
 
-    return cache_folder() / (f"mini-v{mini.VERSION}" if name == "mini" else name)
+    return cache_folder() / (f"mini-v{mini.VERSION}" if name == "mini" else "urbansound8k")
+
+
+def measured_clips() -> list[str]:
+    """Return the file names of the 2,148 clips of UrbanSound8K that the course's results were measured on."""
+    return published_file("clips.txt").read_text(encoding="utf-8").split()
+
+
+def select_measured(release: ClipDataset) -> ClipDataset:
+    """Return those clips of the official release that the course's results were measured on.
+
+    Raises:
+        DatasetError: If none of them is there.
+    """
+    names = measured_clips()
+    clips, missing = (table[table["slice_file_name"].isin(names)] for table in (release.clips, release.missing))
+    if clips.empty:
+        raise DatasetError(
+            f"{release.root}: none of the {len(names):,} clips that the results were measured on is there"
+        )
+    parts = {"clips": clips.reset_index(drop=True), "missing": missing.reset_index(drop=True)}
+    return dataclasses.replace(release, name="measured", **parts)
 
 
 def load(where: str | Path = "mini", progress: bool = True) -> ClipDataset:
     """Open a data set.
 
     Args:
-        where: `mini` (generated if it is not there yet), `urbansound8k` (as downloaded before), or a folder.
+        where: `mini` (generated if it is not there yet), `urbansound8k` or `measured` (as downloaded before), or a folder.
         progress: Show a progress bar while `mini` is generated.
 
     Returns:
@@ -50,11 +75,12 @@ def load(where: str | Path = "mini", progress: bool = True) -> ClipDataset:
         from course_utils.datasets import mini
 
         return open_folder(mini.build(default_root("mini"), progress=progress), "mini")
-    if where == "urbansound8k":
+    if where in ("urbansound8k", "measured"):
         from course_utils.datasets import urbansound8k
 
         root = default_root("urbansound8k")
         if not root.is_dir():
             raise DatasetError(f"{root}: UrbanSound8K is not there; {urbansound8k.HOW_TO_GET_IT}")
-        return open_folder(root, "urbansound8k")
+        release = open_folder(root, "urbansound8k")
+        return select_measured(release) if where == "measured" else release
     return open_folder(where)
