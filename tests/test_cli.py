@@ -253,7 +253,7 @@ def test_data_makes_downloads_and_says_what_is_there(tmp_path, monkeypatch, tone
     monkeypatch.setattr(urbansound8k, "stream", lambda root, clips: tones)
     assert "120 clips" in call("data", "urbansound8k", "--clips", "5").output
     assert "no data set" in call("data", "esc50", code=2).output
-    assert "generated whole" in call("data", "mini", "--clips", "5", code=2).output
+    assert "mini is whole" in call("data", "mini", "--clips", "5", code=2).output
 
 
 def test_it_runs_as_a_module(tones):
@@ -283,7 +283,7 @@ def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch)
     from course_utils.grids import GRIDS, Grid
 
     common = {"n_mels": 16, "hop_length": 1024, "batch_size": 16, "recipe": Recipe(joint="slots", slot_seconds=0.5)}
-    monkeypatch.setitem(GRIDS, "small", Grid("small", common, {"one": {}}))
+    monkeypatch.setitem(GRIDS, "small", Grid("small", common, {"one": {}}, 1))
     results = tmp_path / "results.json"
     options = ("--width", 2, "--epochs", 1, "--test-folds", 3)
     said = call("grid", "small", "--data", tones, "--out", tmp_path, "--results", results, *options).output
