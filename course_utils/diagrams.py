@@ -348,6 +348,92 @@ def crnn() -> Figure:
     return figure
 
 
+def known_and_new() -> Figure:
+    """Draw recordings cut into clips, some of them held out, and the four kinds of test mixtures made of them.
+
+    Lesson: 11_cnn_versus_crnn
+    """
+    recordings = {"A": "kkkk", "B": "knkk", "C": "kkk", "D": "kkkn", "E": "nkk", "X": "eee", "Y": "eeee", "Z": "ee"}
+    faces = {"k": BLUE, "n": ORANGE, "e": "#666666"}
+    figure = _card(10.0, 4.4)
+    ax = figure.subplots()
+
+    def clip(x: float, y: float, name: str, kind: str) -> None:
+        ax.add_patch(_rectangle(x, y, faces[kind], CARD, 0.9))
+        ax.text(x, y, name, ha="center", va="center", color="white", fontsize=9)
+
+    for row, (name, kinds) in enumerate(recordings.items()):
+        y = row + (0.9 if name in "XYZ" else 0)
+        ax.text(-0.9, y, f"recording {name}", ha="right", va="center", fontsize=9)
+        for i, kind in enumerate(kinds):
+            clip(i, y, f"{name}{i + 1}", kind)
+    ax.text(4.5, 2.0, "folds of the\ntraining", va="center", fontsize=9)
+    ax.text(4.5, 6.9, "another fold", va="center", fontsize=9)
+    tests = {
+        "known + known": (("A2", "k"), ("C1", "k")),
+        "known + new": (("A3", "k"), ("B2", "n")),
+        "new + new": (("D4", "n"), ("E1", "n")),
+        "new recordings": (("X1", "e"), ("Z2", "e")),
+    }
+    says = ("both clips were trained", "one clip was trained", "no clip was, their recordings were", "nothing is known")
+    for row, ((name, pair), text) in enumerate(zip(tests.items(), says, strict=True)):
+        y = 2.0 * row + 0.7
+        for i, (label, kind) in enumerate(pair):
+            clip(8.6 + i, y, label, kind)
+        ax.text(10.4, y - 0.22, name, va="center", fontsize=10, fontweight="bold")
+        ax.text(10.4, y + 0.42, text, va="center", fontsize=9)
+    ax.annotate("", (7.7, 4.0), (6.5, 4.0), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.4})
+    for x, head in ((1.5, "recordings, cut into clips"), (10.8, "four tests")):
+        ax.text(x, -1.3, head, ha="center", va="center", fontsize=10)
+    legend = (("in the training", BLUE), ("held out", ORANGE), ("never touched", "#666666"))
+    for i, (text, colour) in enumerate(legend):
+        ax.add_patch(_rectangle(0.5 + 4.6 * i, 9.4, colour, CARD, 0.6))
+        ax.text(1.0 + 4.6 * i, 9.4, text, va="center", fontsize=9)
+    ax.set(xlim=(-3.8, 15.6), ylim=(10.0, -1.9))
+    ax.axis("off")
+    return figure
+
+
+def data_parallel() -> Figure:
+    """Draw one step of training on four GPUs: parts of a batch, four gradients, their mean, one step of all copies.
+
+    Lesson: 12_going_further
+    """
+    figure = _card(10.0, 3.9)
+    ax = figure.subplots()
+
+    def arrow(start: tuple[float, float], end: tuple[float, float]) -> None:
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.1})
+
+    ax.add_patch(_box(0, -0.45, 1.5, 3.9, "#666666"))
+    ax.text(0.75, 1.5, "batch\nof 128", ha="center", va="center", color="white", fontsize=10)
+    ax.add_patch(_box(8.2, 0.6, 1.6, 1.8, ORANGE))
+    ax.text(9.0, 1.5, "mean of\nthe four", ha="center", va="center", color="white", fontsize=10)
+    for i in range(4):
+        y = 3.0 - i
+        ax.add_patch(_box(2.6, y - 0.35, 2.1, 0.7, BLUE))
+        ax.text(3.65, y, f"GPU {i}: 32", ha="center", va="center", color="white", fontsize=10)
+        ax.add_patch(_box(5.5, y - 0.35, 1.7, 0.7, CARD, BLUE))
+        ax.text(6.35, y, f"gradient {i}", ha="center", va="center", fontsize=9)
+        ax.add_patch(_box(11.0, y - 0.35, 2.6, 0.7, GREEN))
+        ax.text(12.3, y, "the same step", ha="center", va="center", color="white", fontsize=9)
+        arrow((1.5, y), (2.55, y))
+        arrow((4.7, y), (5.45, y))
+        arrow((7.2, y), (8.15, 1.5 + 0.35 * (y - 1.5)))
+        arrow((9.8, 1.5 + 0.35 * (y - 1.5)), (10.95, y))
+    heads = (
+        (0.75, "shared out"),
+        (3.65, "a copy of the\nnetwork on each"),
+        (6.35, "of its own part"),
+        (9.0, "exchanged"),
+    )
+    for x, head in (*heads, (12.3, "so that the copies\nstay equal")):
+        ax.text(x, 4.05, head, ha="center", va="center", fontsize=9)
+    ax.set(xlim=(-0.3, 13.9), ylim=(-0.7, 4.6))
+    ax.axis("off")
+    return figure
+
+
 DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "framing": (
         framing,
@@ -403,6 +489,18 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         "32 × 42 × 57, 64 × 10 × 13 and 64 × 2 × 2, so the LSTM has two steps, of which the last is read. Repaired, "
         "the maps keep their width, 32 × 42 × 171, 64 × 10 × 84 and 64 × 2 × 41: the LSTM has 41 "
         "steps, and attention weighs them. A linear layer gives ten numbers.",
+    ),
+    "known_and_new": (
+        known_and_new,
+        "Left, eight recordings, each cut into two to four clips. Of five recordings most clips are in the training, and "
+        "three single clips are held out; three recordings are of another fold and never touched. Right, four tests: two "
+        "training clips; a training clip and a held-out one; two held-out clips, whose recordings are known by other "
+        "clips; and two clips of the untouched recordings.",
+    ),
+    "data_parallel": (
+        data_parallel,
+        "A batch of 128 is shared out to four GPUs, 32 mixtures each. Each GPU has a copy of the network and computes the "
+        "gradient of its own part. The mean of the four gradients goes back to all four, which make the same step.",
     ),
 }
 

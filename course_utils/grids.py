@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Grid:
         changes: Name of an experiment → the fields in which it differs.
         epochs: Of the published results, where an experiment has no number of its own.
         train_folds: Of the published results; None means all that are not tested on.
+        also_test: Name → how the clips of the test are mixed for one more report on every network.
     """
 
     about: str
@@ -43,6 +44,7 @@ class Grid:
     changes: dict[str, dict[str, Any]]
     epochs: int
     train_folds: tuple[int, ...] | None = None
+    also_test: dict[str, Recipe] = field(default_factory=dict)
 
 
 _REPORT = {
@@ -189,19 +191,22 @@ GRIDS = {
         epochs=12,
     ),
     "more-data": Grid(
-        "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation and in as many steps: with a "
-        "part of the training recordings, and with fixed pairs of many replicas",
+        "CNN10 with ten labels and fresh pairs on the official folds, always in the same number of steps: with a part of the "
+        "training recordings; with fixed pairs of many replicas; and trained on overlays",
         _FRESH,
         {
             "an eighth of the recordings": {"train_share": 1 / 8, "epochs": 96},
             "a quarter": {"train_share": 1 / 4, "epochs": 48},
             "half": {"train_share": 1 / 2, "epochs": 24},
+            "all": {},
             "12 replicas, fixed pairs": {
                 "recipe": Recipe(joint="butt", replicas=12),
                 "fresh_pairs": False,
                 "epochs": 3,
             },
+            "overlays": {"recipe": Recipe(joint="overlay")},
         },
+        also_test={"joined": Recipe(joint="butt"), "overlays": Recipe(joint="overlay")},
         epochs=12,
     ),
     "as-reported": Grid(
@@ -265,7 +270,9 @@ def run_grid(
     for number, (member, changes) in enumerate(grid.changes.items(), start=1):
         config = dataclasses.replace(base, **{**grid.common, **changes})
         data = experiment.prepare(config, progress)
-        parts = experiment.by_acquaintance(config, progress) if config.split == "clips" else {}
+        further = experiment.by_acquaintance(config, progress) if config.split == "clips" else {}
+        for test, recipe in grid.also_test.items():
+            further[test] = experiment.prepare(dataclasses.replace(config, recipe=recipe), progress)
         if member in found["runs"]:
             _refuse_another(found["runs"][member], config, data, f"{results}, {member}")
             continue
@@ -276,9 +283,8 @@ def run_grid(
             return None
         result = inference.evaluate(folder, progress=progress)
         found["runs"][member] = _outcome(config, data, state, result)
-        if parts:
-            reports = {part: inference.evaluate_on(folder, test, progress).report for part, test in parts.items()}
-            found["runs"][member]["by_acquaintance"] = rounded(reports)
+        reports = {test: inference.evaluate_on(folder, mixtures, progress).report for test, mixtures in further.items()}
+        found["runs"][member]["further"] = rounded(reports)
         found["runs"] = {key: found["runs"][key] for key in grid.changes if key in found["runs"]}
         write_json(results, found)
     return found
@@ -293,8 +299,9 @@ def read_results(path: Path | str) -> dict[str, Any]:
     Returns:
         `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
         `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
-        `combinations` (`true` and `predicted`, one ID a test mixture; not in the oldest files) and `notes`; of a split by
-        clips also `by_acquaintance`, a report for each part of `experiment.by_acquaintance`.
+        `combinations` (`true` and `predicted`, one ID a test mixture) and `notes`; and `further`, a report for each other
+        test: of a split by clips those of `experiment.by_acquaintance`, and those of `Grid.also_test`. The oldest files
+        lack `combinations` and `further`.
 
     Raises:
         ConfigurationError: If it is not such a file.

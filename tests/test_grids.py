@@ -223,3 +223,13 @@ def test_the_network_that_comes_along_scores_as_published(real_root, tmp_path):
     published = grids.published("crnn-splits")["runs"]["repaired, official"]["report"]
     for score in ("mAP", "exact_match"):
         assert report[score] == pytest.approx(published[score], abs=0.005)  # those were computed with 16 bits
+
+
+def test_networks_are_also_tested_on_other_mixtures(base, tmp_path, monkeypatch):
+    other = {"overlays": Recipe(joint="overlay", max_onset=0.2)}
+    monkeypatch.setitem(GRIDS, "small", dataclasses.replace(SMALL, also_test=other))
+    found, _ = run(base, tmp_path)
+    for one in found["runs"].values():
+        report = one["further"]["overlays"]
+        assert report["mixtures"] == one["report"]["mixtures"] and report["mAP"] != one["report"]["mAP"]
+        assert report["intervals"]
