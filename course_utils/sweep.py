@@ -82,8 +82,9 @@ def run_sweep(
     """Run trials until there are so many in all; other processes that are told the same take part.
 
     The first trial has the values of the base. Then Optuna's TPE chooses them, and a trial that is worse than the median of
-    the others is pruned, but not in its first quarter. A trial that was stopped, by Ctrl-C or by anything else, goes on from
-    its last finished epoch; so does a whole sweep, to more trials if more are asked for.
+    the others is pruned, but not in its first half: there, a small batch is ahead because it has made more steps. A trial
+    that was stopped, by Ctrl-C or by anything else, goes on from its last finished epoch; so does a whole sweep, to more
+    trials if more are asked for.
 
     Args:
         base: What the sweep does not vary, and the values of the first trial.
@@ -214,7 +215,7 @@ def _open_study(out: Path, base: Config, clips: str, space: dict[str, Any]) -> o
             raise ValueError("it holds something else")
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{path}: no journal of a sweep ({error}); choose another folder") from error
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=_TO_PRUNE, n_warmup_steps=base.epochs // 4 + 1)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=_TO_PRUNE, n_warmup_steps=base.epochs // 2 + 1)
     if known:
         study = optuna.load_study(study_name=_NAME, storage=storage, pruner=pruner)
     else:

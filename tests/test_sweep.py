@@ -196,16 +196,16 @@ def test_the_space_is_made_of_options_and_holds_the_base(model):
     assert default == {**sweep.SPACE["both"], **sweep.SPACE[model]}
 
 
-def test_hopeless_trials_are_pruned_after_the_first_quarter(base, tmp_path, monkeypatch):
-    """Those that are behind are kept while there are no four, in the first quarter, and in the last epoch."""
-    good, bad, surprise = [0.5] * 7 + [0.9], [0.1] * 8, [0.1] * 2 + [0.6] * 6
+def test_hopeless_trials_are_pruned_after_the_first_half(base, tmp_path, monkeypatch):
+    """Those that are behind are kept while there are no four, in the first half, and in the last epoch."""
+    good, bad, surprise = [0.5] * 7 + [0.9], [0.1] * 8, [0.1] * 4 + [0.6] * 4
     scores = [good, bad, good, good, [0.2] * 8, surprise]
     pretend(monkeypatch, lambda number, epoch, config: scores[number][epoch - 1])
     found, said = run(dataclasses.replace(base, epochs=8), tmp_path, 6)
     assert [trial["state"] for trial in found["trials"]] == [*["complete"] * 4, "pruned", "complete"]
-    assert [trial["epochs"] for trial in found["trials"]] == [8, 8, 8, 8, 3, 8]
-    assert found["trials"][4]["history"] == [0.2] * 3 and found["trials"][4]["value"] == 0.2
-    assert "trial 0004, pruned after epoch 3 at 0.200; learning_rate" in said[4] and found["best"] == 0
+    assert [trial["epochs"] for trial in found["trials"]] == [8, 8, 8, 8, 5, 8]
+    assert found["trials"][4]["history"] == [0.2] * 5 and found["trials"][4]["value"] == 0.2
+    assert "trial 0004, pruned after epoch 5 at 0.200; learning_rate" in said[4] and found["best"] == 0
 
 
 def test_a_trial_that_ends_early_counts_by_its_best_epoch(base, tmp_path, monkeypatch):
