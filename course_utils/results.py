@@ -51,6 +51,7 @@ NOTES = (
     "*Named exactly* is of 55 combinations, *mAP* and *macro F1* of ten labels; of a network with 55 outputs the labels are "
     "sums over combinations. *Macro P, R* are precision and recall of the combinations that are in the test. In brackets: "
     "95 % intervals over recordings, one run each.",
+    "CNN10 has width 16, a quarter of the paper's; the CRNN has its full size. *Full size* is CNN10 of width 64, on a GPU.",
     "The clips are copies that went through Vorbis at 22,050 Hz. `python -m course_utils data measured` selects the same 2,148 "
     "from the official release; on those the figures will differ a little.",
 )
@@ -131,6 +132,7 @@ def to_markdown(found: Mapping[str, Any]) -> str:
     head = [
         "network and recipe",
         "protocol",
+        "epochs",
         "the report has",
         *_SCORES,
         "macro P, R of 55",
@@ -139,10 +141,12 @@ def to_markdown(found: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in found["rows"]:
         entry, large = row[small], row[full]
-        cells = [_with_interval(entry["scores"][name]) if entry else "not measured" for name in _SCORES]
+        scores = [_with_interval(entry["scores"][name]) if entry else "not measured" for name in _SCORES]
         both = f"{entry['macro_precision']:.2f}, {entry['macro_recall']:.2f}" if entry else "not measured"
         last = _with_interval(large["scores"][next(iter(_SCORES))]) if large else "not measured"
-        lines.append(f"| {' | '.join([row['network'], row['protocol'], row['reported'] or '–', *cells, both, last])} |")
+        epochs = str(entry["epochs"]) if entry else "–"
+        cells = [row["network"], row["protocol"], epochs, row["reported"] or "–", *scores, both, last]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\n" + "\n\n".join(found["notes"]) + "\n"
 
 
