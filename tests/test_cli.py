@@ -293,3 +293,16 @@ def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch)
     assert all(f"{flag} {value}" in command for flag, value in zip(options[::2], options[1::2], strict=True))
     wrong = call("grid", "big", "--data", tones, "--out", tmp_path, "--results", results, code=2)
     assert "no grid 'big'; there are cnn10-report" in wrong.output
+
+
+def test_results_need_the_projects_folder_and_write_its_table(tmp_path, monkeypatch):
+    from course_utils.results import MARKS
+
+    monkeypatch.chdir(tmp_path)
+    assert "no README.md here" in call("results", code=2).output
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "results").symlink_to(Path(__file__).resolve().parents[1] / "figures" / "results")
+    (tmp_path / "README.md").write_text("".join(MARKS), encoding="utf-8")
+    said = call("results").output
+    assert "CNN10, the report's recipe" in said and said.strip() in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "figures" / "results.json").read_text())["rows"]) == 10

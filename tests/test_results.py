@@ -77,11 +77,11 @@ def test_a_file_without_an_experiment_is_refused(tmp_path):
 
 def test_the_readme_keeps_all_but_the_table(found, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{results.MARKS[0]}old\n{results.MARKS[1]}after \\1\n", encoding="utf-8")
+    readme.write_text(f"before\n{results.MARKS[0]}STALE\n{results.MARKS[1]}after \\1\n", encoding="utf-8")
     results.write(found, tmp_path / "results.json", readme)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{results.MARKS[0]}| network") and text.endswith(f"{results.MARKS[1]}after \\1\n")
-    assert "old" not in text and json.loads((tmp_path / "results.json").read_text()) == found
+    assert "STALE" not in text and json.loads((tmp_path / "results.json").read_text()) == found
     results.write(found, tmp_path / "results.json", readme)
     assert readme.read_text(encoding="utf-8") == text
 
