@@ -349,11 +349,11 @@ def crnn() -> Figure:
 
 
 def known_and_new() -> Figure:
-    """Draw recordings cut into clips, some of them held out, and the four kinds of test mixtures made of them.
+    """Draw recordings cut into clips, some of them held out, and the five kinds of test mixtures made of them.
 
     Lesson: 11_cnn_versus_crnn
     """
-    recordings = {"A": "kkkk", "B": "knkk", "C": "kkk", "D": "kkkn", "E": "nkk", "X": "eee", "Y": "eeee", "Z": "ee"}
+    recordings = {"A": "kkkk", "B": "knkk", "C": "kk.n", "D": "kkkn", "E": "n.kk", "X": "eee", "Y": "eeee", "Z": "ee"}
     faces = {"k": BLUE, "n": ORANGE, "e": "#666666"}
     figure = _card(10.0, 4.4)
     ax = figure.subplots()
@@ -366,24 +366,32 @@ def known_and_new() -> Figure:
         y = row + (0.9 if name in "XYZ" else 0)
         ax.text(-0.9, y, f"recording {name}", ha="right", va="center", fontsize=9)
         for i, kind in enumerate(kinds):
-            clip(i, y, f"{name}{i + 1}", kind)
+            if kind in faces:
+                clip(i, y, f"{name}{i + 1}", kind)
     ax.text(4.5, 2.0, "folds of the\ntraining", va="center", fontsize=9)
     ax.text(4.5, 6.9, "another fold", va="center", fontsize=9)
     tests = {
         "known + known": (("A2", "k"), ("C1", "k")),
         "known + new": (("A3", "k"), ("B2", "n")),
-        "new + new": (("D4", "n"), ("E1", "n")),
+        "new + new": (("B2", "n"), ("D4", "n")),
+        "new + new, apart": (("C4", "n"), ("E1", "n")),
         "new recordings": (("X1", "e"), ("Z2", "e")),
     }
-    says = ("both clips were trained", "one clip was trained", "no clip was, their recordings were", "nothing is known")
+    says = (
+        "both clips are in the training",
+        "one clip is",
+        "both are held out",
+        "both are, and no neighbour is known",
+        "nothing is known",
+    )
     for row, ((name, pair), text) in enumerate(zip(tests.items(), says, strict=True)):
-        y = 2.0 * row + 0.7
+        y = 1.75 * row + 0.3
         for i, (label, kind) in enumerate(pair):
             clip(8.6 + i, y, label, kind)
         ax.text(10.4, y - 0.22, name, va="center", fontsize=10, fontweight="bold")
         ax.text(10.4, y + 0.42, text, va="center", fontsize=9)
     ax.annotate("", (7.7, 4.0), (6.5, 4.0), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.4})
-    for x, head in ((1.5, "recordings, cut into clips"), (10.8, "four tests")):
+    for x, head in ((1.5, "recordings, cut into clips"), (10.8, "five tests")):
         ax.text(x, -1.3, head, ha="center", va="center", fontsize=10)
     legend = (("in the training", BLUE), ("held out", ORANGE), ("never touched", "#666666"))
     for i, (text, colour) in enumerate(legend):
@@ -493,9 +501,9 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "known_and_new": (
         known_and_new,
         "Left, eight recordings, each cut into two to four clips. Of five recordings most clips are in the training, and "
-        "three single clips are held out; three recordings are of another fold and never touched. Right, four tests: two "
-        "training clips; a training clip and a held-out one; two held-out clips, whose recordings are known by other "
-        "clips; and two clips of the untouched recordings.",
+        "four single clips are held out, two of them beside clips of the training and two with a gap; three recordings are "
+        "of another fold and never touched. Right, five tests: two training clips; a training clip and a held-out one; two "
+        "held-out clips; two held-out clips without a known neighbour; and two clips of the untouched recordings.",
     ),
     "data_parallel": (
         data_parallel,

@@ -573,17 +573,17 @@ def check_11_1(answer: Any) -> None:
 
 @_asks_for("a share between 0 and 1")
 def check_11_2(answer: Any) -> None:
-    """Check the accuracy on a test of which 92 % are known, at 0.8 on the known and 0.2 on the others."""
+    """Check the accuracy on a test of which 92 % are of known recordings, at 0.8 on those and 0.2 on the others."""
     hints = {
         0.5: ("that is the plain mean.", "The two kinds are not equally frequent: weigh them."),
-        0.272: ("the weights are exchanged.", "92 % are of known clips, with 0.8."),
+        0.272: ("the weights are exchanged.", "92 % are of known recordings, with 0.8."),
         0.736: ("you left the other 8 % out.", "Of those, 0.2 are named, too."),
         0.8: ("that is the accuracy on the known ones alone.", "8 % of the test is of the other kind."),
     }
     _check_number(
         answer,
         0.92 * 0.8 + 0.08 * 0.2,
-        "0.92 · 0.8 + 0.08 · 0.2. The one number hides that the network names one in five of what it does not know.",
+        "0.92 · 0.8 + 0.08 · 0.2. The one number hides that the network names one in five of what is new to it.",
         hints,
         no_number="A share: a number between 0 and 1.",
         otherwise="Weigh each accuracy by the share of its mixtures, and add up.",

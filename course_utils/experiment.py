@@ -115,8 +115,10 @@ def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures
         progress: Show a progress bar.
 
     Returns:
-        Four test parts with equally many mixtures: of two clips of the training, in pairs that it did not have; of one
-        and one that was held out; of two that were held out; and of the test folds, whose recordings are all new.
+        Test parts with equally many mixtures: of two clips of the training, in pairs that it did not have; of one and one
+        that was held out; of two that were held out; of two that were held out and are no neighbours of training clips, so
+        that they share no samples with them (only where file names are UrbanSound8K's); and of the test folds, whose
+        recordings are all new.
 
     Raises:
         ConfigurationError: If the run was split in another way.
@@ -142,6 +144,9 @@ def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures
         "new + new": (held_out, held_out),
         "new recordings": (elsewhere, elsewhere),
     }
+    apart = held_out[~splits.is_neighbour(clips, held_out, known)]
+    if len(apart):
+        sides["new + new, apart"] = (apart, apart)
     parts = {}
     for number, (name, (one, other)) in enumerate(sides.items()):
         rng = np.random.default_rng([config.seed, number, 6])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from course_utils.datasets.table import parse_name
+
 ROLES = ("train", "valid", "test")
 
 
@@ -249,6 +251,28 @@ def audit(clips: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> Audit:
         samples=int(shares_samples[test].any(axis=1).sum()),
         recordings=tuple(sorted(set(recording[np.unique(test)]) & set(recording[used]))),
     )
+
+
+def is_neighbour(clips: pd.DataFrame, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Say which clips are slices next to other clips, of one occurrence of a sound: those share samples.
+
+    Slices of UrbanSound8K are up to 4 s long and begin 2 s after one another, whatever its table says (see lesson
+    04_urbansound8k), so that those next but one share nothing.
+
+    Args:
+        clips: The table of clips; its file names must be of the form fsID-classID-occurrence-slice.
+        rows: The clips in question, `[n]`.
+        others: The others, `[m]`.
+
+    Returns:
+        Booleans, `[n]`; all True if a name is of another form, since nothing is known then.
+    """
+    names = [parse_name(name) for name in clips["slice_file_name"]]
+    if None in names:
+        return np.ones(len(rows), dtype=bool)
+    slices = [(*(name[key] for key in ("fsID", "classID", "occurrence")), name["slice"]) for name in names]
+    taken = {slices[row] for row in others}
+    return np.array([any((*slices[row][:3], slices[row][3] + step) in taken for step in (-1, 1)) for row in rows])
 
 
 def _shares_samples(clips: pd.DataFrame, used: np.ndarray) -> np.ndarray:

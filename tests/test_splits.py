@@ -155,3 +155,15 @@ def test_a_smaller_share_of_recordings_is_part_of_a_larger_one(full):
     assert ((half - whole / 2).abs() <= 0.5).all()
     assert len({class_id for class_id, _ in recordings[0.01]}) == 10
     assert (splits.thin(split, full, 1.0, 0).roles == split.roles).all()
+
+
+def test_neighbours_are_the_slices_before_and_after(full):
+    clips = pd.DataFrame(
+        {"slice_file_name": ["1-3-0-0.wav", "1-3-0-1.wav", "1-3-0-3.wav", "1-3-1-2.wav", "2-3-0-2.wav"]}
+    )
+    assert splits.is_neighbour(clips, np.array([0, 2, 3, 4]), np.array([1])).tolist() == [True, False, False, False]
+    clips.loc[4, "slice_file_name"] = "rain.flac"
+    assert splits.is_neighbour(clips, np.array([0, 2]), np.array([1])).all()
+    split = splits.by_clips(full, (1, 2), seed=0)
+    shares = splits.is_neighbour(full, split.rows("test"), split.rows("train")).mean()
+    assert 0.4 < shares < 0.65

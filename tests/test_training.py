@@ -405,7 +405,13 @@ def test_known_and_new_clips_are_what_they_are_called(tones):
     data, parts = experiment.prepare(config, progress=False), experiment.by_acquaintance(config, progress=False)
     trained = set(data.train.plan[["first", "second"]].to_numpy().ravel())
     pairs = set(map(frozenset, data.train.plan[["first", "second"]].to_numpy().tolist()))
-    wanted = {"known + known": {2}, "known + new": {1}, "new + new": {0}, "new recordings": {0}}
+    wanted = {
+        "known + known": {2},
+        "known + new": {1},
+        "new + new": {0},
+        "new recordings": {0},
+        "new + new, apart": {0},
+    }
     assert set(parts) == set(wanted)
     clips = data.test.cache.clips
     for name, part in parts.items():
@@ -414,6 +420,10 @@ def test_known_and_new_clips_are_what_they_are_called(tones):
         assert not [pair for pair in members.tolist() if frozenset(pair) in pairs]
         assert set(clips["fold"].to_numpy()[members.ravel()]) == ({3} if name == "new recordings" else {1, 2})
         assert part.test_recordings.tolist() == clips["fsID"].to_numpy()[members].tolist()
+    names = set(clips["slice_file_name"].iloc[sorted(trained)])
+    for row in parts["new + new, apart"].test.plan[["first", "second"]].to_numpy().ravel():
+        start, number = clips["slice_file_name"][row].removesuffix(".wav").rsplit("-", 1)
+        assert not {f"{start}-{int(number) + step}.wav" for step in (-1, 1)} & names
     known_recordings = set(clips["fsID"].iloc[sorted(trained)])
     assert set(parts["new + new"].test_recordings.ravel()) & known_recordings
     assert not set(parts["new recordings"].test_recordings.ravel()) & known_recordings
