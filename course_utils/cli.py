@@ -135,6 +135,8 @@ def _config(data: str, options: dict, context: typer.Context) -> Config:
         options |= _stored_options(data, options, context)
     elif options["split"] == "random" and (options["train_folds"] or options["valid_folds"]):
         raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
+    elif options["split"] == "clips" and options["valid_folds"]:
+        raise ConfigurationError("--split clips takes no --valid-folds: a share of the clips validates")
     recipe = Recipe(**{name: options.pop(name) for name in _MIXING if name in options})
     options["train_folds"] = options["train_folds"] or None
     return Config(data=data, recipe=recipe, **options)
@@ -151,8 +153,7 @@ def _stored_options(data: str, options: dict, context: typer.Context) -> dict:
         stored["noise_snr"] = made["noise_snr"]
     stored = {name: value for name, value in stored.items() if name in options}
     for name, value in stored.items():
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE" and options[name] != value:
+        if _is_given(name, context) and options[name] != value:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigurationError(
                 f"{data}: made with {name} {value}, and {options[name]} is asked for; leave {flag} out, or make another set"
@@ -347,6 +348,10 @@ def grid(
         where = f"--data FOLDER --out runs/{name} --results figures/results/{name}.json"
         command = " ".join(["python -m course_utils grid", name, where, *given])
         base = _config(data, {**options, "split": "official"}, context)
+        if name in grids.GRIDS:  # a grid knows its epochs and its folds
+            of_grid = grids.published_base(name, base, base.test_folds)
+            kept = [key for key in ("epochs", "train_folds") if not _is_given(key, context)]
+            base = dataclasses.replace(base, **{key: getattr(of_grid, key) for key in kept})
         found = grids.run_grid(name, base, out, results, command, say=typer.echo)
         if found is None:
             typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
@@ -397,6 +402,8 @@ def results(
 
         if not Path("README.md").is_file():
             raise ConfigurationError("no README.md here; run this in the project's folder")
+        if full and data is None:
+            raise ConfigurationError("--full runs what is missing at full width: give it --data")
         if data is not None:
             size = "full size" if full else "width 16"
             base = Config(data=data, width=table.WIDTHS[size], precision="bf16-mixed")
@@ -408,11 +415,16 @@ def results(
         typer.echo(table.to_markdown(found))
 
 
+def _is_given(name: str, context: typer.Context) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _given(options: dict, context: typer.Context) -> list[str]:
     """Return the options that were given on the command line, as they were given."""
     given = []
     for name, value in options.items():
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+        if _is_given(name, context):
             flag = name.replace("_", "-")
             switch = {True: f"--{flag}", False: f"--no-{flag}"}
             given.append(switch[value] if isinstance(value, bool) else f"--{flag} {value}")

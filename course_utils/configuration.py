@@ -88,8 +88,8 @@ class Config:
         noise_snr: Noise on the mel power while training, in dB; None adds none.
         spec_augment: Mask stripes of the log-mel while training.
         mixup: Mix pairs of training examples, sound and labels.
-        pos_weight: Count the loss of an output that is there as often as there are training mixtures without it for one
-            with it.
+        pos_weight: While training, multiply the loss of an output that is there by the number of training mixtures without
+            it over that with it.
         epochs: At most so many.
         batch_size: Mixtures in a batch.
         optimizer: `adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.

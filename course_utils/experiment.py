@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ class Mixtures:
         test_recordings: The recordings of both clips of every test mixture, `[N, 2]`.
         fingerprint: Of the clips that were split, or of the stored plan: other data has another one.
         notes: What should be said about it, a line each.
+        root: Where the clips, or the stored set, lie.
     """
 
     taxonomy: Taxonomy
@@ -48,6 +50,7 @@ class Mixtures:
     test_recordings: np.ndarray
     fingerprint: str
     notes: list[str]
+    root: Path
 
 
 def prepare(config: Config, progress: bool = True) -> Mixtures:
@@ -94,6 +97,7 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
         clips["fsID"].to_numpy()[members["test"]],
         _fingerprint(clips),
         notes,
+        dataset.root,
     )
 
 
@@ -115,7 +119,7 @@ def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures
         progress: Show a progress bar.
 
     Returns:
-        Test parts with equally many mixtures: of two clips of the training, in pairs that it did not have; of one and one
+        Test parts with about equally many mixtures: of two clips of the training, in pairs that it did not have; of one and one
         that was held out; of two that were held out; of two that were held out and are no neighbours of training clips, so
         that they share no samples with them (only where file names are UrbanSound8K's); and of the test folds, whose
         recordings are all new.
@@ -128,6 +132,8 @@ def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures
     """
     if config.split != "clips":
         raise ConfigurationError(f"only a split by clips has held-out clips of known recordings, not {config.split!r}")
+    if config.draws_fresh_pairs or config.recipe.joint == "overlay":
+        raise ConfigurationError("known and new clips are told apart for fixed pairs that are joined, not overlaid")
     whole = prepare(config, progress)
     cache, clips = whole.test.cache, whole.test.cache.clips
     split = clip_split(config, clips)
@@ -136,7 +142,8 @@ def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures
     shared = set(clips["fsID"].iloc[elsewhere]) & set(clips["fsID"][split.roles != ""])
     elsewhere = elsewhere[~clips["fsID"].iloc[elsewhere].isin(shared)]
     if not len(elsewhere):
-        raise SplitError(f"folds {config.test_folds}: no clips there of recordings that the training does not know")
+        names = ", ".join(map(str, config.test_folds))
+        raise SplitError(f"fold {names}: the training knows all its recordings; name other folds to train on")
     count = min(len(held_out), len(elsewhere)) * config.recipe.replicas // 2
     sides = {
         "known + known": (known, known),
@@ -147,12 +154,12 @@ def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures
     apart = held_out[~splits.is_neighbour(clips, held_out, known)]
     if len(apart):
         sides["new + new, apart"] = (apart, apart)
+    trained = set(map(frozenset, whole.train.plan[["first", "second"]].to_numpy().tolist()))
     parts = {}
     for number, (name, (one, other)) in enumerate(sides.items()):
         rng = np.random.default_rng([config.seed, number, 6])
         members = np.column_stack([_often(rows, count, rng) for rows in (one, other)])
         plan = plan_of(rng.permuted(members, axis=1), clips, whole.taxonomy, "test")
-        trained = set(map(frozenset, whole.train.plan[["first", "second"]].to_numpy().tolist()))
         seen = [frozenset(pair) in trained for pair in plan[["first", "second"]].to_numpy().tolist()]
         test = LazyMixtures(cache, plan[~np.array(seen)].reset_index(drop=True), whole.taxonomy, config.recipe)
         recordings = clips["fsID"].to_numpy()[test.plan[["first", "second"]].to_numpy()]
@@ -219,7 +226,7 @@ def other_test(
     else:
         notes.append("audit: what these clips share with the training of this run is not known")
     empty = LazyMixtures(cache, plan.iloc[:0], dataset.taxonomy, config.recipe)
-    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, _fingerprint(cache.clips), notes)
+    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, _fingerprint(cache.clips), notes, dataset.root)
 
 
 def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
@@ -237,7 +244,8 @@ def loader(
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
 
     The order is fixed before the loader sees it, so that several processes can share one epoch out among them. Mixtures
-    are filled up to the length of two full slots, or of a full overlay (in samples, or in frames of a stored log-mel).
+    are filled up to the length of two full slots, or of a full overlay (in samples, or in frames of a stored log-mel), the
+    longer of what the run is trained on and what the part holds.
 
     Args:
         config: The run.
@@ -249,7 +257,8 @@ def loader(
     Returns:
         Batches of `config.batch_size` mixtures, as `mixing.Batch`.
     """
-    at_least = round(config.recipe.seconds * SAMPLE_RATE)
+    recipes = {config.recipe, part.recipe} if isinstance(part, LazyMixtures) else {config.recipe}
+    at_least = round(max(recipe.seconds for recipe in recipes) * SAMPLE_RATE)
     if isinstance(part, StoredMixtures) and part.configuration["form"] == "mel":
         at_least = at_least // config.hop_length + 1
     training = shuffle_seed is not None
@@ -293,7 +302,8 @@ def _prepare_stored(config: Config) -> Mixtures:
     notes = [f"{config.data}: stored {form} form, made by {whole.configuration['recipe']}", f"mixtures: {counts}"]
     notes.append(_audit_stored(plan).describe())
     recordings = test[["first_fsID", "second_fsID"]].to_numpy()
-    return Mixtures(whole.taxonomy, *parts.values(), recordings, whole.configuration["plan_hash"], notes)
+    fingerprint = whole.configuration["plan_hash"]
+    return Mixtures(whole.taxonomy, *parts.values(), recordings, fingerprint, notes, Path(config.data))
 
 
 def _audit_stored(plan: pd.DataFrame) -> splits.Audit:

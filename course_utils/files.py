@@ -98,7 +98,7 @@ def build_beside(target: Path) -> Iterator[Path]:
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as indented JSON, beside the target first."""
     with write_beside(target) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def rounded(value: Any) -> Any:

@@ -191,12 +191,12 @@ GRIDS = {
         epochs=12,
     ),
     "more-data": Grid(
-        "CNN10 with ten labels and fresh pairs on the official folds, always in the same number of steps: with a part of the "
-        "training recordings; with fixed pairs of many replicas; and trained on overlays",
+        "CNN10 with ten labels and fresh pairs on the official folds, always in about the same number of steps: with a part "
+        "of the training recordings; with fixed pairs of many replicas; and trained on overlays",
         _FRESH,
         {
-            "a quarter of the recordings": {"train_share": 1 / 4, "epochs": 48},
-            "half": {"train_share": 1 / 2, "epochs": 24},
+            "a quarter of the recordings": {"train_share": 1 / 4, "epochs": 56},
+            "half": {"train_share": 1 / 2, "epochs": 26},
             "all": {},
             "12 replicas, fixed pairs": {
                 "recipe": Recipe(joint="butt", replicas=12),
@@ -315,7 +315,13 @@ def read_results(path: Path | str) -> dict[str, Any]:
 
 
 def published_base(name: str, base: Config, test_folds: tuple[int, ...]) -> Config:
-    """Return what the published results of a grid were run with, on the data and the machine of `base`."""
+    """Return what the published results of a grid were run with.
+
+    Args:
+        name: Of the grid.
+        base: Its data, its width and its machine are taken over.
+        test_folds: Folds to test on.
+    """
     grid = GRIDS[name]
     return dataclasses.replace(
         base, split="official", epochs=grid.epochs, train_folds=grid.train_folds, test_folds=test_folds
@@ -407,5 +413,5 @@ def _outcome(
             "true": result.scores.combination.tolist(),
             "predicted": result.scores.predicted_combination.tolist(),
         },
-        "notes": [line.replace(str(config.data), "FOLDER") for note in result.notes for line in note.splitlines()],
+        "notes": [line.replace(str(data.root), "FOLDER") for note in result.notes for line in note.splitlines()],
     }

@@ -77,7 +77,8 @@ def write_html(result: Evaluation, path: Path | str, title: str) -> None:
     """
     config, report = result.config, result.report
     knows = {"labels": "each class", "combinations": "each pair of classes"}[config.head]
-    scored = f"A {config.model.upper()} of width {config.width}, which gives a probability to {knows}, was scored on "
+    network = f"CNN10 of width {config.width}" if config.model == "cnn10" else "CRNN"
+    scored = f"A {network}, which gives a probability to {knows}, was scored on "
     scored += f"{report['mixtures']:,} mixtures of two sounds each"
     lead = "; ".join([scored, *(note for note in result.notes if note.startswith("audit"))])
     body = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,12 @@ _TO_WEIGH = 10  # complete trials below which importances would be noise
 
 def search_space(base: Config) -> dict[str, tuple[float, float] | list]:
     """Return what a sweep varies: the part of `SPACE` for a network, widened to hold the values of the base.
+
+    Args:
+        base: The configuration that the sweep begins with.
+
+    Returns:
+        Name of a field → its range, or what to choose from.
 
     Raises:
         ConfigurationError: If a value of the base cannot be on a logarithmic scale.
@@ -116,7 +123,15 @@ def run_sweep(
                 found = _publish(study, out, base, clips, space, command)
                 break
         with trial_lock:
-            state, pruned = _train(trial, base, out, progress, say)
+            try:
+                state, pruned = _train(trial, base, out, progress, say)
+            except RuntimeError as error:
+                if "out of memory" not in str(error).lower():
+                    raise
+                with sweep_lock:
+                    study.tell(trial, state=TrialState.FAIL)
+                say(f"trial {trial.number:04d} does not fit into the memory, and is left out")
+                continue
             if state.interrupted:
                 return None
             config = dataclasses.replace(base, **trial.params)
@@ -126,7 +141,7 @@ def run_sweep(
                 found = _publish(study, out, base, clips, space, command)
         say(f"{len(found['trials'])} of {trials}: {_told(trial, state, value)}")
     if len(found["trials"]) < trials:
-        say(f"{len(found['trials'])} of {trials} trials are finished; other processes are at work on the rest")
+        say(f"{len(found['trials'])} of {trials} trials are finished; the rest are at work elsewhere, or were left out")
     return found
 
 
@@ -206,10 +221,12 @@ def _usable(base: Config, trials: int, progress: bool) -> str:
 def _open_study(out: Path, base: Config, clips: str, space: dict[str, Any]) -> optuna.Study:
     """Open the study of a folder, or begin it with the values of the base; refuse one of another configuration."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = out / "journal.log"
+    path, lock = out / "journal.log", FileLock(out / "locks" / "journal")
+    with lock:
+        _cut_torn_line(path)
     try:
         # Optuna's own locks stay closed when their process is killed.
-        storage = JournalStorage(JournalFileBackend(str(path), FileLock(out / "locks" / "journal")))
+        storage = JournalStorage(JournalFileBackend(str(path), lock))
         known = _NAME in optuna.get_all_study_names(storage)
         if not known and path.stat().st_size:
             raise ValueError("it holds something else")
@@ -235,6 +252,12 @@ def _open_study(out: Path, base: Config, clips: str, space: dict[str, Any]) -> o
     return study
 
 
+def _cut_torn_line(path: Path) -> None:
+    """Cut off what a process began to write last and did not end, as on a full disk."""
+    if path.is_file() and (kept := path.read_bytes()) and (end := kept.rfind(b"\n") + 1) not in (0, len(kept)):
+        os.truncate(path, end)
+
+
 def _next_trial(
     study: optuna.Study, out: Path, space: dict[str, Any], trials: int, seed: int
 ) -> tuple[Trial, Any] | tuple[None, None]:
@@ -243,7 +266,7 @@ def _next_trial(
     Called while the sweep's lock is held, so that processes decide one after the other.
     """
     known = study.get_trials(deepcopy=False)
-    begun = [trial for trial in known if trial.state in (*_FINISHED, TrialState.RUNNING)]
+    begun = [trial for trial in known if trial.state != TrialState.WAITING]
     left = [trial for trial in begun if trial.state == TrialState.RUNNING and not _is_held(_lock(out, trial.number))]
     if len(begun) - len(left) >= trials:
         return None, None
@@ -292,6 +315,8 @@ def _train(
         return pruned
 
     if (folder / "last.pt").is_file():
+        if reported and max(reported) < config.epochs and trial.should_prune():  # its process had just found that out
+            return training.State(**training.load_checkpoint(folder / "last.pt")["state"]), True
         say(f"trial {trial.number:04d} was stopped; it goes on from its last finished epoch")
     # Prepared anew for each trial: training draws fresh pairs into the data, and would begin with those of the last trial.
     state = training.train(config, folder, experiment.prepare(config, progress), progress, should_stop)

@@ -116,7 +116,12 @@ def train(
     workers = _workers(config, fabric)
     steps = len(fabric.setup_dataloaders(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
     scheduler = make_schedule(config, optimizer, steps)
-    state = restore(out, config, data, network, optimizer, scheduler) if (out / "last.pt").is_file() else State()
+    begun = (out / "last.pt").is_file()
+    if len(set(fabric.all_gather(torch.tensor(int(begun))).flatten().tolist())) > 1:
+        raise ConfigurationError(f"{out}: a checkpoint on one machine and none on another; all need one shared folder")
+    state = restore(out, config, data, network, optimizer, scheduler) if begun else State()
+    if config.pos_weight and hasattr(data.train, "set_epoch"):
+        data.train.set_epoch(0)  # the same weights, whichever epoch this data has seen
     pos_weight = positive_weights(config, data).to(fabric.device) if config.pos_weight else None
     quiet = not (progress and fabric.is_global_zero)
     bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=quiet)
@@ -184,7 +189,14 @@ def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
 
 
 def positive_weights(config: Config, data: Mixtures) -> Tensor:
-    """Return how many training mixtures lack each output for one that has it, float32 `[outputs]`; 1 if none has it.
+    """Return how many training mixtures lack each output for one that has it.
+
+    Args:
+        config: The run.
+        data: Its data; the pairs of the present epoch count.
+
+    Returns:
+        Weights, float32 `[outputs]`; 1 for an output that no mixture has.
 
     Lesson: 12_going_further
     """

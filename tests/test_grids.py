@@ -233,3 +233,14 @@ def test_networks_are_also_tested_on_other_mixtures(base, tmp_path, monkeypatch)
         report = one["further"]["overlays"]
         assert report["mixtures"] == one["report"]["mixtures"] and report["mAP"] != one["report"]["mAP"]
         assert report["intervals"]
+
+
+def test_no_place_of_this_machine_gets_into_the_results(tones, tmp_path, base, own_cache, monkeypatch):
+    from course_utils import datasets
+
+    (own_cache / "urbansound8k").symlink_to(tones)
+    names = datasets.open_folder(tones).clips["slice_file_name"].tolist()
+    monkeypatch.setattr(datasets, "measured_clips", lambda: names)
+    run(dataclasses.replace(base, data="measured"), tmp_path)
+    text = (tmp_path / "small.json").read_text()
+    assert "in FOLDER" in text and str(own_cache) not in text and str(tones) not in text

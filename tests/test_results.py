@@ -37,6 +37,11 @@ def test_every_row_has_the_numbers_of_its_run(found):
         assert entry["macro_precision"] == report["combinations"]["macro"]["precision"]
         is_random = grids.published(grid)["runs"][experiment]["config"]["split"] == "random"
         assert is_random == (protocol == "report")
+    recipes = {}
+    for network, _, grid, experiment, _ in results._ROWS:
+        config = grids.published(grid)["runs"][experiment]["config"]
+        recipes.setdefault(network, set()).add((config["spec_augment"], config["head"], config["learning_rate"]))
+    assert all(len(kinds) == 1 for kinds in recipes.values())  # rows of one name were trained alike
 
 
 def test_the_reports_own_figures_stand_in_the_rows_of_its_own_protocol(found):

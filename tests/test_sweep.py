@@ -403,3 +403,50 @@ def test_what_a_lesson_loads_was_made_by_a_sweep(name):
     assert [trial["number"] for trial in found["trials"]] == list(range(len(found["trials"])))
     assert set(found["importances"]) == set(space)
     assert not re.search(r"/(?:root|home|tmp|work|Users)/", json.dumps(found))
+
+
+def test_a_trial_that_does_not_fit_is_left_out(base, tmp_path, monkeypatch):
+    train = training.train
+
+    def full(config, folder, *rest):
+        if Path(folder).name == "0001":
+            raise RuntimeError("CUDA out of memory")
+        return train(config, folder, *rest)
+
+    monkeypatch.setattr(training, "train", full)
+    found, said = run(base, tmp_path, 3)
+    assert [trial["number"] for trial in found["trials"]] == [0, 2]
+    assert any("trial 0001 does not fit" in line for line in said) and "2 of 3" in said[-1]
+    assert run(base, tmp_path, 3)[0] == found  # and is not begun again
+
+
+def test_a_torn_last_line_of_the_journal_costs_no_trial(base, tmp_path):
+    found, _ = run(base, tmp_path, 2)
+    journal = next(tmp_path.rglob("journal.log"))
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "work')
+    after, _ = run(base, tmp_path, 3)
+    assert after["trials"][:2] == found["trials"] and len(after["trials"]) == 3
+    assert run(base, tmp_path, 3)[0] == after
+
+
+def test_a_trial_that_was_due_to_be_pruned_when_it_was_killed_is_pruned(base, tmp_path, monkeypatch):
+    base = dataclasses.replace(base, epochs=4)
+    pretend(monkeypatch, lambda number, epoch, config: 0.5 if number < 4 else 0.1)
+    run(base, tmp_path, 4)
+    tell = optuna.Study.tell
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.Study, "tell", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(base, tmp_path, 5)
+    monkeypatch.setattr(optuna.Study, "tell", tell)
+    checkpoint = next(tmp_path.rglob("journal.log")).parent / "trials" / "0004" / "last.pt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.touch()
+    history = [{"epoch": epoch, "valid_mAP": 0.1} for epoch in (1, 2, 3)]
+    monkeypatch.setattr(training, "load_checkpoint", lambda _: {"state": {"epoch": 3, "history": history}})
+    monkeypatch.setattr(training, "train", None)  # nothing is left to train
+    found, _ = run(base, tmp_path, 5)
+    assert found["trials"][4]["state"] == "pruned" and found["trials"][4]["epochs"] == 3

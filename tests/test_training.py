@@ -16,6 +16,7 @@ from course_utils import experiment, inference, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.mixing import Batch
 from course_utils.splits import SplitError
+from course_utils.taxonomy import Taxonomy
 
 QUICK = {
     "width": 2,
@@ -170,6 +171,16 @@ def test_scores_do_not_depend_on_the_other_mixtures_of_a_batch(tones):
         assert len({int(n) for batch in batches for n in batch.lengths}) > 1
         scores.append(training.score(network, batches, "labels", data.taxonomy, torch.device("cpu")).label_scores)
     assert np.abs(scores[0] - scores[1]).max() < 1e-6
+
+
+def test_nor_do_those_of_longer_mixtures_than_the_run_was_trained_on(tones):
+    """A run on overlays of half a second and an onset of at most 0.1 s, tested on pairs that are joined."""
+    short = Recipe(joint="overlay", slot_seconds=0.5, max_onset=0.1)
+    config = quick(tones, recipe=short)
+    longer = experiment.prepare(quick(tones, recipe=Recipe(joint="butt", slot_seconds=0.5)), progress=False).test
+    for size in (2, 7):
+        batches = experiment.loader(dataclasses.replace(config, batch_size=size), longer, Taxonomy())
+        assert {batch.audio.shape[-1] for batch in batches} == {22_050}
 
 
 def test_a_resume_really_skips_finished_epochs(tmp_path, tones, monkeypatch):
@@ -331,17 +342,22 @@ def torchrun(*command, **how):
 
 def test_two_machines_train_one_network(tmp_path, tones):
     """By torchrun on each; both are this machine, with one CPU process each."""
-    run = ["-m", "course_utils", "train", "--data", tones, "--out", tmp_path / "run", "--width", "2", "--epochs", "1"]
-    run += ["--devices", "1", "--accelerator", "cpu", "--test-folds", "3", "--slot-seconds", "0.5"]
-    store = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
-    machines = [
-        torchrun(*run, options=["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", store])
-        for _ in range(2)
-    ]
-    said = [machine.communicate(timeout=300)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], said
+    run = ["-m", "course_utils", "train", "--data", tones, "--width", "2", "--epochs", "1", "--devices", "1"]
+    run += ["--accelerator", "cpu", "--test-folds", "3", "--slot-seconds", "0.5", "--out"]
+
+    def on_two(*outs):
+        store = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
+        options = ["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--max-restarts", 0, store]
+        machines = [torchrun(*run, tmp_path / out, options=options) for out in outs]
+        said = [machine.communicate(timeout=300)[0] for machine in machines]
+        return [machine.returncode for machine in machines], said
+
+    codes, said = on_two("run", "run")
+    assert codes == [0, 0], said
     assert all("GLOBAL_RANK" in text and "/2" in text for text in said)
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 1
+    codes, said = on_two("run", "elsewhere")  # one of them has begun already
+    assert 0 not in codes and "all need one shared folder" in "".join(said)
 
 
 def free_port():
@@ -433,5 +449,7 @@ def test_known_and_new_clips_are_what_they_are_called(tones):
 def test_only_a_split_by_clips_has_known_and_new_ones(tones):
     with pytest.raises(ConfigurationError, match="only a split by clips"):
         experiment.by_acquaintance(quick(tones), progress=False)
-    with pytest.raises(SplitError, match="no clips there of recordings that the training does not know"):
+    with pytest.raises(ConfigurationError, match="fixed pairs that are joined"):
+        experiment.by_acquaintance(quick(tones, split="clips", fresh_pairs=True), progress=False)
+    with pytest.raises(SplitError, match="fold 3: the training knows all its recordings"):
         experiment.by_acquaintance(quick(tones, split="clips"), progress=False)
