@@ -240,9 +240,11 @@ def test_no_trial_is_begun_that_another_process_is_at_work_on(base, tmp_path, mo
     pretend(monkeypatch, score)
     found, said = run(base, tmp_path, 2)
     (nothing, why), (one, told) = inner
-    assert nothing["trials"] == [] and why == ["0 of 1 trials are finished; other processes are at work on the rest"]
+    assert nothing["trials"] == [] and why == [
+        "0 of 1 trials are finished; the rest are at work elsewhere, or were left out"
+    ]
     assert [trial["number"] for trial in one["trials"]] == [1] and told[0].startswith("1 of 2: trial 0001")
-    assert told[1] == "1 of 2 trials are finished; other processes are at work on the rest"
+    assert told[1] == "1 of 2 trials are finished; the rest are at work elsewhere, or were left out"
     assert [trial["number"] for trial in found["trials"]] == [0, 1] and len(said) == 1
 
 
