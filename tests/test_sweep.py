@@ -403,7 +403,8 @@ def test_what_a_lesson_loads_was_made_by_a_sweep(name):
     assert found["command"].startswith("python -m course_utils sweep --data FOLDER")
     assert found["trials"][0]["params"] == {name: getattr(base, name) for name in space}
     assert [trial["number"] for trial in found["trials"]] == list(range(len(found["trials"])))
-    assert set(found["importances"]) == set(space)
+    complete = [trial for trial in found["trials"] if trial["state"] == "complete"]
+    assert set(found["importances"]) == (set(space) if len(complete) >= sweep._TO_WEIGH else set())
     assert not re.search(r"/(?:root|home|tmp|work|Users)/", json.dumps(found))
 
 
