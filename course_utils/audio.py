@@ -136,6 +136,9 @@ def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
         label: A line of text above the player.
         sample_rate: In Hz.
 
+    Returns:
+        The HTML, without anything to load.
+
     Raises:
         ValueError: If the sound is too long for a player of that size; pass a part of it.
     """

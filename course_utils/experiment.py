@@ -102,7 +102,18 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
 
 
 def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
-    """Split the clips of a run that splits before it mixes."""
+    """Split the clips of a run that splits before it mixes.
+
+    Args:
+        config: The run.
+        clips: The table of clips.
+
+    Returns:
+        The split.
+
+    Raises:
+        SplitError: If the folds cannot be split as asked.
+    """
     if config.split == "clips":
         return splits.by_clips(clips, config.train_folds, config.seed, valid_fraction=config.valid_fraction)
     split = splits.official(

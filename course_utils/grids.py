@@ -113,6 +113,13 @@ def _in_steps(changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return dict(zip(changes, accumulate(changes.values(), lambda before, step: before | step), strict=True))
 
 
+def _with_three_seeds(ways: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Run every way with the seeds 0, 1 and 2."""
+    return {
+        f"{name}, seed {seed}": {**changes, "seed": seed} for seed, (name, changes) in product(range(3), ways.items())
+    }
+
+
 GRIDS = {
     "cnn10-report": Grid(
         "CNN10 as in the report: overlap, batch size and momentum, two of each",
@@ -126,10 +133,7 @@ GRIDS = {
     "cnn10-augmentation": Grid(
         "CNN10 on the official folds: does it pay to vary the training data?",
         _FRESH,
-        {
-            f"{name}, seed {seed}": {**changes, "seed": seed}
-            for seed, (name, changes) in product(range(3), _TRICKS.items())
-        },
+        _with_three_seeds(_TRICKS),
         epochs=12,
     ),
     "cnn10-splits": Grid(
@@ -166,10 +170,7 @@ GRIDS = {
         "stretch for the CRNN: CNN10 with about as many parameters (width 14), and with about as much time a step on a "
         "CPU (width 24)",
         _FRESH,
-        {
-            f"{name}, seed {seed}": {**changes, "seed": seed}
-            for seed, (name, changes) in product(range(3), _RIVALS.items())
-        },
+        _with_three_seeds(_RIVALS),
         epochs=12,
     ),
     "known-and-new": Grid(
@@ -184,10 +185,7 @@ GRIDS = {
         "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation, against the imbalance: all "
         "combinations drawn equally often, or the loss of what is there weighed up",
         _FRESH,
-        {
-            f"{name}, seed {seed}": {**changes, "seed": seed}
-            for seed, (name, changes) in product(range(3), _BALANCED.items())
-        },
+        _with_three_seeds(_BALANCED),
         epochs=12,
     ),
     "more-data": Grid(

@@ -176,7 +176,19 @@ def evaluate(
 
 
 def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool = True) -> Evaluation:
-    """Score the network of a run on the test part of these mixtures."""
+    """Score the network of a run on the test part of these mixtures.
+
+    Args:
+        run: The folder of the run, or a checkpoint file.
+        mixtures: The data; only its test part is used.
+        progress: Show a progress bar.
+
+    Returns:
+        The report, and what it was computed from.
+
+    Raises:
+        ConfigurationError: If there is no checkpoint that can be read.
+    """
     network, config, taxonomy, threshold = training.load_network(run)
     device = training.device_of(config)
     batches = experiment.loader(config, mixtures.test, taxonomy)

@@ -74,6 +74,9 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
         clips: The table of clips.
         taxonomy: The classes.
         split: What to write into the column `split`.
+
+    Returns:
+        A plan of N mixtures.
     """
     (first, second), labels = np.asarray(pairs).T, clips["classID"].to_numpy()
     plan = pd.DataFrame(
