@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from course_utils import environment
+from course_utils import environment, files
 from course_utils.configuration import Config, ConfigurationError, Recipe
 
 if typing.TYPE_CHECKING:
@@ -94,6 +94,39 @@ def data(
             folder = urbansound8k.stream(place, clips)
         found = datasets.open_folder(folder, name)
         typer.echo((datasets.select_measured(found) if name == "measured" else found).describe())
+
+
+@app.command()
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Empty the course's cache folder: delete what the course has put there, and nothing else.
+
+    It says what is there, with sizes, and asks before it deletes each kind.
+    """
+    with _plain_errors():
+        kinds, others = files.cached()
+        typer.echo(f"in {files.cache_folder()}:")
+        for kind in kinds:
+            typer.echo(f"{files.in_words(kind.size):>10s}  {kind.name}")
+        if others:
+            names = [path.relative_to(files.cache_folder()).as_posix() for path in others]
+            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+            typer.echo(f"left alone, for the course did not make it: {', '.join(names[:10])}{more}")
+        if not kinds:
+            typer.echo("nothing to delete")
+        elif not yes and not _is_terminal():
+            raise ConfigurationError("nobody is there to be asked; to delete all this, say --yes")
+        for kind in kinds:
+            size = files.in_words(kind.size)
+            if yes or typer.confirm(f"Delete {size} {kind.name}?"):
+                try:
+                    files.delete_cached(kind)
+                except OSError as error:
+                    _fail(f"{error}; close the notebooks that use it, and run this again")
+                typer.echo(f"deleted: {size} {kind.name}")
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _with_options(*names: str) -> Callable[[Callable], Callable]:

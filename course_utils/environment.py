@@ -15,7 +15,7 @@ import shutil
 from dataclasses import dataclass
 from types import ModuleType
 
-from course_utils.files import cache_folder
+from course_utils.files import cache_folder, cached, in_words
 
 PAIR = 'pip install "torch>=2.8,<2.12" "torchaudio>=2.8,<2.12"'
 NEEDED_DISK = 2e9  # bytes: `mini`, the decoded copy of the full data set, and some runs
@@ -90,7 +90,8 @@ def need_torchaudio() -> ModuleType:
 
 def findings() -> list[Finding]:
     """Look at everything that is known to go wrong on a student's machine."""
-    return [_python(), check_pair(version("torch"), version("torchaudio")), _torch_loads(), _widgets(), _gpu(), _disk()]
+    pair = check_pair(version("torch"), version("torchaudio"))
+    return [_python(), pair, _torch_loads(), _widgets(), _gpu(), _disk(), _files()]
 
 
 def _need(name: str) -> ModuleType:
@@ -150,3 +151,17 @@ def _disk() -> Finding:
         )
         return Finding("disk", "fault", says, remedy)
     return Finding("disk", "ok", says)
+
+
+def _files() -> Finding:
+    name, folder = "cache folder", cache_folder()
+    try:
+        kinds, _ = cached()
+    except OSError as error:
+        return Finding(name, "fault", str(error), "set COURSE_CACHE to a folder that you may read and write")
+    says = f"{folder}; what the lessons write lies below it: "
+    if not kinds:
+        return Finding(name, "ok", f"{says}nothing yet")
+    says += f"{in_words(sum(kind.size for kind in kinds))} ("
+    says += "; ".join(f"{in_words(kind.size)} {kind.name}" for kind in kinds) + ")"
+    return Finding(name, "ok", says, "to empty it: python -m course_utils clean, or make clean-data")

@@ -339,7 +339,7 @@ def check_06_1(answer: Any) -> None:
     """Check the shapes of a 64 × 345 picture after a 3 × 3 and a 5 × 5 filter, both with a border of one."""
     values = _numbers(answer)
     if values is None or values.shape != (4,):
-        _wrong("that are not four numbers.", "Height and width for 3 × 3, then height and width for 5 × 5.")
+        _wrong("those are not four numbers.", "Height and width for 3 × 3, then height and width for 5 × 5.")
     elif values.tolist() == [64, 345, 62, 343]:
         _right("a filter takes its size minus 1 away, the border gives 2 back: 64 + 2 − 2 and 64 + 2 − 4.")
     elif values.tolist()[:2] == [62, 343]:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock, Timeout
+
+# All that the course puts into its cache folder, as patterns of paths below it: what it is → pattern. A leading dot and
+# `.part` are of what an interruption left half done.
+_KINDS = {
+    "mini, made anew at first use": r"mini-v\d+|\.mini-v\d+-\S+\.part",
+    "decoded clips, decoded again when they are needed": r"decoded/([0-9a-f]{8}-[0-9a-f]{16}|\.[0-9a-f]{8}-\S+\.part)",
+    "what lessons wrote while they ran": r"lessons/([0-9a-f]{8}(\.lock)?|\.[0-9a-f]{8}-\S+\.part)",
+    "UrbanSound8K, which has to be downloaded again": (
+        r"urbansound8k/(UrbanSound8K(-whole|\.tar\.gz(\.part)?)?|\.UrbanSound8K-\S+\.part)"
+    ),
+}
+_locks: list[FileLock] = []  # of the folders of `new_folder`, held until this process ends
 
 
 class NoRoomError(ValueError):
@@ -19,12 +35,129 @@ class NoRoomError(ValueError):
 
 
 def cache_folder() -> Path:
-    """Return the one folder below which the course writes: data sets, decoded clips, downloads.
+    """Return the one folder below which the course writes: data sets, decoded clips, downloads, what lessons write.
 
     The environment variable `COURSE_CACHE` moves it; without it, the place is the one that the operating system has
     for such files.
     """
-    return Path(os.environ.get("COURSE_CACHE") or platformdirs.user_cache_dir("course-utils", appauthor=False))
+    place = os.environ.get("COURSE_CACHE") or platformdirs.user_cache_dir("course-utils", appauthor=False)
+    return Path(place).expanduser().absolute()
+
+
+def new_folder() -> Path:
+    """Make an empty folder below the cache folder, for what a lesson writes while it runs.
+
+    It stays until this process, the kernel of the notebook, has ended; the next call, in whatever notebook, deletes it.
+
+    Returns:
+        The folder. If the cache folder cannot be written to, because others share it, it is a temporary folder of the
+        operating system.
+    """
+    place = cache_folder() / "lessons"
+    folder = place / secrets.token_hex(4)
+    lock = FileLock(_lock_of(folder))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for old in place.glob("[0-9a-f]" * 8):
+            with suppress(Timeout, OSError):
+                with FileLock(_lock_of(old), timeout=0):  # its process has ended
+                    shutil.rmtree(old, ignore_errors=True)
+                _lock_of(old).unlink(missing_ok=True)
+        lock.acquire(timeout=5)
+        folder.mkdir()
+    except (OSError, NotImplementedError):  # read-only, or a file system without locks
+        return Path(tempfile.mkdtemp())
+    _locks.append(lock)
+    return folder
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+@dataclass(frozen=True)
+class Cached:
+    """One kind of thing that the course has put into its cache folder.
+
+    Attributes:
+        name: What it is.
+        paths: Its files and folders.
+        size: Bytes that they take.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    size: int
+
+
+def cached() -> tuple[list[Cached], list[Path]]:
+    """Look at what is in the cache folder.
+
+    Returns:
+        What the course has put there, kind by kind; and everything else. Links are not followed: they are not the
+        course's.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    root = cache_folder()
+    found: dict[str, list[Path]] = {name: [] for name in _KINDS}
+    others = []
+    for path in _entries(root):
+        name = path.relative_to(root).as_posix()
+        kind = next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, name)), None)
+        if kind is None or path.is_symlink():
+            others.append(path)
+        else:
+            found[kind].append(path)
+    kinds = [Cached(name, tuple(paths), sum(map(_size, paths))) for name, paths in found.items() if paths]
+    return kinds, others
+
+
+def delete_cached(kind: Cached) -> None:
+    """Delete what `cached` has found of one kind.
+
+    Args:
+        kind: One of the kinds. A folder is renamed before it is emptied, so that an interruption leaves none that looks
+            whole.
+
+    Raises:
+        OSError: If something cannot be deleted.
+    """
+    for path in kind.paths:
+        if path.is_dir():
+            if not path.name.startswith("."):
+                path = path.rename(path.with_name(f".{path.name}-{secrets.token_hex(4)}.part"))
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        if path.parent != cache_folder():
+            with suppress(OSError):  # it holds something else
+                path.parent.rmdir()
+
+
+def in_words(size: float) -> str:
+    """Return a number of bytes as MB or GB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
+
+
+def _entries(root: Path) -> list[Path]:
+    """Return what is in the cache folder, and instead of the folders that hold more than one thing, what is in them."""
+    found = []
+    for path in sorted(root.iterdir()) if root.exists() else []:
+        is_shelf = path.name in ("decoded", "lessons", "urbansound8k") and path.is_dir() and not path.is_symlink()
+        found += sorted(path.iterdir()) if is_shelf else [path]
+    return found
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(_size(Path(entry)) for entry in os.scandir(path))
+        return path.lstat().st_size
+    except FileNotFoundError:  # deleted just now
+        return 0
 
 
 def need_room(folder: Path, needed: float, to_be_replaced: float = 0) -> None:

@@ -281,7 +281,7 @@ def seed_everything(seed: int, epoch: int, rank: int) -> None:
 
     Every epoch has its own seed, so that a run that goes on draws what it would have drawn.
     """
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0]) >> 1)
 
 
 def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:

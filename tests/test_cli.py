@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from course_utils import audio, cli, datasets, storage, training
 from course_utils.configuration import Config
-from course_utils.datasets import urbansound8k
+from course_utils.datasets import mini, urbansound8k
 
 TINY = [
     "--width",
@@ -48,7 +48,19 @@ def run(tones, tmp_path_factory):
 
 
 def test_every_command_has_help():
-    for name in ["check", "data", "mix", "train", "evaluate", "predict", "crossval", "grid", "sweep", "results"]:
+    for name in [
+        "check",
+        "clean",
+        "data",
+        "mix",
+        "train",
+        "evaluate",
+        "predict",
+        "crossval",
+        "grid",
+        "sweep",
+        "results",
+    ]:
         assert "Usage" in call(name, "--help").output
 
 
@@ -79,6 +91,93 @@ def test_check_takes_an_unfinished_download_for_a_note():
 def test_check_counts_the_data_it_finds(tones):
     shutil.copytree(tones, datasets.default_root("urbansound8k"))
     assert "120 clips" in CliRunner().invoke(cli.app, ["check"]).output
+
+
+def test_check_names_the_cache_folder_and_its_size(own_cache, cache):
+    def found() -> dict:
+        result = CliRunner().invoke(cli.app, ["check", "--json"])
+        return {f["name"]: f for f in json.loads(result.stdout)}["cache folder"]
+
+    size = sum(file.stat().st_size for file in own_cache.rglob("*") if file.is_file())
+    assert size > 1e6 and f"{own_cache}; " in found()["says"]
+    assert f"{size / 1e6:.0f} MB (" in found()["says"] and "decoded clips" in found()["says"]
+    assert "python -m course_utils clean" in found()["remedy"]
+    call("clean", "--yes")
+    assert found() == {
+        "name": "cache folder",
+        "state": "ok",
+        "says": f"{own_cache}; what the lessons write lies below it: nothing yet",
+        "remedy": "",
+    }
+
+
+# --- clean ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_mini(monkeypatch):
+    """Make `mini` quickly: with four of its recordings."""
+    plan = mini.plan
+    monkeypatch.setattr(mini, "plan", lambda seed: plan(seed)[:4])
+
+
+@pytest.fixture
+def filled(own_cache, small_mini, tones):
+    """A cache folder with `mini`, decoded clips, a "downloaded" data set, and a file of somebody's."""
+    call("data", "mini")
+    datasets.ClipCache.open(datasets.load("mini"), progress=False)
+    shutil.copytree(tones, datasets.default_root("urbansound8k") / urbansound8k.FOLDER)
+    (own_cache / "thesis.txt").write_text("keep me")
+    return own_cache
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_clean_deletes_what_the_course_made_and_nothing_else(filled):
+    said = call("clean", "--yes").output
+    assert f"in {filled}:" in said and "left alone, for the course did not make it: thesis.txt" in said
+    for kind in ("mini", "decoded clips", "UrbanSound8K"):
+        assert re.search(rf"^ +\d+ MB  {kind}", said, flags=re.M) and re.search(
+            rf"^deleted: \d+ MB {kind}", said, flags=re.M
+        )
+    assert left(filled) == ["thesis.txt"]
+    assert "nothing to delete" in call("clean", "--yes").output
+    (filled / "thesis.txt").unlink()
+    filled.rmdir()
+    assert "nothing to delete" in call("clean").output
+
+
+def test_mini_is_made_anew_afterwards(filled):
+    before = {path.name: path.read_bytes() for path in datasets.default_root("mini").rglob("*.wav")}
+    call("clean", "--yes")
+    assert "clips" in call("data", "mini").output
+    assert {path.name: path.read_bytes() for path in datasets.default_root("mini").rglob("*.wav")} == before
+    assert len(datasets.ClipCache.open(datasets.load("mini"), progress=False)) == len(before)
+
+
+def test_clean_asks_about_each_kind(filled, monkeypatch):
+    monkeypatch.setattr(cli, "_is_terminal", lambda: True)
+    result = CliRunner().invoke(cli.app, ["clean"], input="y\nn\nn\n")
+    assert result.exit_code == 0 and result.output.count("[y/N]") == 3
+    assert left(filled) == ["decoded", "thesis.txt", "urbansound8k"]
+    assert CliRunner().invoke(cli.app, ["clean"], input="").exit_code == 1  # nobody answers
+    assert left(filled) == ["decoded", "thesis.txt", "urbansound8k"]
+
+
+def test_clean_deletes_nothing_where_nobody_can_be_asked(filled):
+    before = left(filled)
+    assert "say --yes" in call("clean", code=2).output and left(filled) == before
+
+
+def test_clean_says_what_it_could_not_delete(filled, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    said = call("clean", "--yes", code=2).output
+    assert "Permission denied" in said and "close the notebooks that use it" in said
 
 
 def test_evaluate_prints_one_json_object(run):

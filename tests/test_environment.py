@@ -81,3 +81,10 @@ def test_missing_widgets_and_little_disk_are_named(monkeypatch):
     found = {finding.name: finding for finding in environment.findings()}
     assert found["ipywidgets"].remedy == "pip install ipywidgets"
     assert found["disk"].state == "fault" and "COURSE_CACHE" in found["disk"].remedy
+
+
+def test_a_cache_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file"))
+    found = {finding.name: finding for finding in environment.findings()}["cache folder"]
+    assert found.state == "fault" and str(tmp_path / "file") in found.says and "COURSE_CACHE" in found.remedy
