@@ -3,19 +3,26 @@
 # make notebooks    re-execute every notebook in place      (one: NOTEBOOKS=notebooks/01_stft.ipynb)
 # make results DATA=FOLDER    run every experiment that is missing, then write the table of results    (FULL=--full: on a GPU)
 # make figures    draw the static diagrams anew
-# make colab    write the project's address, from pyproject.toml, into the notebooks
-# make lint    style      make clean    remove the set-up
+# make colab REPO=owner/name REF=tag    put a Colab badge and the course's address into the notebooks    (REPO= takes them out)
+# make assignments    write the student copies of the assignments      make grade SUBMITTED=FOLDER    grade what was handed in
+# make test-alone    run each notebook alone, in an empty folder       (some: ALONE='0[67]*')
+# make test-browser    go through every lesson in a real browser
+# make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest
+# make lint    style      make clean-data    empty the cache folder, asking first (YES=1: not)      make clean    remove the set-up
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/installed
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# nbgrader adds menus to JupyterLab, which students should not get: it has an environment of its own.
+INSTRUCTOR := .venv-instructor/bin
+NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/assignments/source/*/*.ipynb)
 LAB_ARGS ?=
 # In a container one is often root, and JupyterLab then starts only when told so.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: install lab test notebooks results figures colab lint clean
+.PHONY: install install-instructor lab test test-alone test-browser test-oldest test-newest notebooks results figures \
+	colab assignments grade lint clean-data clean
 
 install: $(INSTALLED)
 
@@ -26,14 +33,43 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[lab,test]'
 	touch $(INSTALLED)
 
+install-instructor: .venv-instructor/installed
+
+.venv-instructor/installed: $(INSTALLED)
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-instructor
+	$(BIN)/uv pip install --python $(INSTRUCTOR)/python --compile-bytecode -c constraints.txt -e '.[instructor]'
+	touch $@
+
 lab: install
 	$(BIN)/python -m course_utils data mini
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(AS_ROOT) $(LAB_ARGS)
 
-# One thread a process: the processes share the cores already.
-test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
+# The whole suite, with the Python of one environment. One thread a process: the processes share the cores already.
+define suite
+	OMP_NUM_THREADS=1 $(1)/python -m pytest -q -n auto --dist loadfile tests
+	OMP_NUM_THREADS=1 $(1)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
+endef
+
+test: install install-instructor
+	$(call suite,$(BIN))
+
+test-alone: install
+	COURSE_ALONE='$(or $(ALONE),*)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=0 tests/test_alone.py
+
+test-browser: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -q tests/browser
+
+# uv takes a Python that is on the PATH, or fetches one.
+test-oldest: install install-instructor
+	$(BIN)/uv venv --quiet --allow-existing --python 3.11 .venv-oldest
+	$(BIN)/uv pip install --python .venv-oldest/bin/python --resolution lowest-direct -e '.[lab,test]'
+	$(call suite,.venv-oldest/bin)
+
+test-newest: install install-instructor
+	$(BIN)/uv venv --quiet --allow-existing --python 3.13 .venv-newest
+	$(BIN)/uv pip install --python .venv-newest/bin/python --upgrade -e '.[lab,test]'
+	$(call suite,.venv-newest/bin)
 
 notebooks: install
 	COURSE_SIZE=lesson COURSE_DATA=mini $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
@@ -46,11 +82,21 @@ figures: install
 	$(BIN)/python -c "from course_utils import diagrams; diagrams.save_all('figures')"
 
 colab: install
-	$(BIN)/python notebooks/colab.py
+	$(BIN)/python notebooks/colab.py $(if $(filter undefined,$(origin REPO)),,--repo '$(REPO)') $(if $(REF),--ref '$(REF)')
+
+assignments: install-instructor
+	$(INSTRUCTOR)/python notebooks/assignments/grade.py release
+
+grade: install-instructor
+	@test -n "$(SUBMITTED)" || { echo "Say where the submissions are: make grade SUBMITTED=FOLDER, with a folder in it for each student"; exit 1; }
+	$(INSTRUCTOR)/python notebooks/assignments/grade.py grade "$(SUBMITTED)"
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+clean-data: install
+	$(BIN)/python -m course_utils clean $(if $(YES),--yes)
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-instructor .venv-oldest .venv-newest .pytest_cache .ruff_cache .hypothesis *.egg-info

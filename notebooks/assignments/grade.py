@@ -1,0 +1,584 @@
+"""Make the student copies of the assignments, and grade what students hand in.
+
+    python notebooks/assignments/grade.py release               # `make assignments`
+    python notebooks/assignments/grade.py grade FOLDER          # `make grade SUBMITTED=FOLDER`
+
+nbgrader (the extra `instructor`) takes solutions and hidden tests out, puts the tests back in, and keeps the points. This
+script runs every submission in a process of its own and under limits, so that none can hold up the others, and
+writes what an instructor wants to have: one table of points, one of written answers to read, one page for each student.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from nbclient.exceptions import DeadKernelError
+from nbclient.util import run_sync
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+from nbgrader.apps import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import (
+    CheckCellMetadata,
+    ClearHiddenTests,
+    Execute,
+    GetGrades,
+    LimitOutput,
+    SaveAutoGrades,
+)
+from nbgrader.utils import is_grade
+from traitlets.config import Config
+
+from course_utils import datasets
+from course_utils.files import build_beside, cache_folder, write_beside
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "source"
+WRITTEN = ("student", "assignment", "question", "answer", "out_of", "points", "comment")
+GRADES = ("student", "assignment", "points", "out_of", "written_points", "written_out_of", "message")
+OUTPUT_LIMIT = 1_000_000  # characters that a cell may put out
+MEMORY_LIMIT = 8 * 2**30  # bytes that a kernel may take
+STOPPED = ("TookTooLong", "PrintedTooMuch", "KernelEnded")  # what cells end with that break a limit
+NAME = re.compile(r"[\w.@-][\w.@ -]*")
+
+
+class GradingError(Exception):
+    """Something that the instructor has to mend; the message says what."""
+
+
+@dataclass
+class Grade:
+    """What one student got for one assignment.
+
+    Attributes:
+        points: Of the tests.
+        out_of: That many there are.
+        written_points: Given by the instructor; None while an answer waits for them.
+        written_out_of: That many there are.
+        message: What went wrong, in one line; empty if nothing.
+    """
+
+    student: str
+    assignment: str
+    points: float
+    out_of: float
+    written_points: float | None
+    written_out_of: float
+    message: str
+
+
+# --- The run of one submission ---------------------------------------------------------------------------------------
+
+
+class GuardedExecute(Execute):
+    """Runs a notebook behind `guard.py`, with an end to its time and to its output.
+
+    A cell that runs too long, or puts out too much, is interrupted, and the next one has its turn. When the kernel does
+    not heed that, it is ended. When it is gone, the cells that are left are marked as not run.
+    """
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """Run a notebook in an empty folder, which is gone afterwards."""
+        self.seconds = float(os.environ["COURSE_CELL_SECONDS"])
+        self.deadline = time.monotonic() + 5 * self.seconds
+        self.timeout_func = lambda cell: max(1, round(min(self.seconds, self.deadline - time.monotonic())))
+        self.error_on_timeout = error("TookTooLong", f"stopped after {self.seconds:.0f} s")
+        self.extra_arguments = [f"--IPKernelApp.exec_files={HERE / 'guard.py'}", "--HistoryManager.hist_file=:memory:"]
+        self.timeout = 10  # for an answer to a question, not for a cell
+        self.iopub_timeout, self.raise_on_iopub_timeout = 10, False
+        self.put_out: dict[int, int] = {}
+        self.end = ""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            resources["metadata"]["path"] = folder
+            return super().preprocess(nb, resources)
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict[str, Any], index: int
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        """Run one cell, if there still is a kernel."""
+        if self.end and cell.cell_type == "code":
+            cell.outputs = [nbformat.v4.new_output("error", **error("NotRun", self.end))]
+            return cell, resources
+        try:
+            cell, resources = super().preprocess_cell(cell, resources, index)
+        except DeadKernelError:
+            self.end = "the kernel had ended in an earlier cell"
+            message = "the kernel ended: the cell ended it, or needed more memory than there is"
+            cell.outputs.append(nbformat.v4.new_output("error", **error("KernelEnded", message)))
+        was_interrupted = {"TookTooLong", "PrintedTooMuch"} & {o.get("ename") for o in cell.get("outputs", [])}
+        if was_interrupted and self.wait_for_reply(self.kc.kernel_info()) is None:
+            self.end = "the kernel could not be interrupted, and was ended"
+            run_sync(self.km.shutdown_kernel)(now=True)
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.name = "stdout"  # nbgrader takes whatever is on stderr, such as a warning, for a failed test
+        return cell, resources
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        """Take up what the kernel says, until a cell has put out too much."""
+        if msg["msg_type"] in ("stream", "display_data", "update_display_data", "execute_result"):
+            before = self.put_out.get(cell_index, 0)
+            self.put_out[cell_index] = before + len(json.dumps(msg["content"], default=str))
+            if self.put_out[cell_index] > OUTPUT_LIMIT:
+                if before <= OUTPUT_LIMIT:
+                    message = f"stopped after {OUTPUT_LIMIT:,} characters of output"
+                    cell.outputs.append(nbformat.v4.new_output("error", **error("PrintedTooMuch", message)))
+                    self.interrupt = asyncio.ensure_future(self.km.interrupt_kernel())
+                return None
+        return super().process_message(msg, cell, cell_index)
+
+
+def error(name: str, message: str) -> dict[str, Any]:
+    """Return what a cell puts out when it fails."""
+    return {"ename": name, "evalue": message, "traceback": [f"{name}: {message}"]}
+
+
+def settings(course: Path) -> Config:
+    """Return nbgrader's settings for a course in a folder."""
+    config = Config()
+    config.CourseDirectory.root = str(course)
+    config.NbGrader.logfile = ""
+    config.ClearSolutions.code_stub = {"python": "raise NotImplementedError  # write your answer here"}
+    config.ClearSolutions.text_stub = "*Write your answer here.*"
+    config.Autograde.autograde_preprocessors = [
+        GuardedExecute,
+        LimitOutput,
+        SaveAutoGrades,
+        CheckCellMetadata,
+    ]
+    # Feedback shows the visible tests only, so that the hidden ones can be used again.
+    config.GenerateFeedback.preprocessors = [GetGrades, ClearHiddenTests, CSSHTMLHeaderPreprocessor]
+    return config
+
+
+def open_course(course: Path) -> NbGraderAPI:
+    """Return nbgrader's functions for a course in a folder."""
+    config = settings(course)
+    return NbGraderAPI(CourseDirectory(config=config), config=config)
+
+
+def succeed(result: dict[str, Any], what: str) -> None:
+    """Make sure that a step of nbgrader has succeeded.
+
+    Raises:
+        GradingError: If not, with the first error that nbgrader names.
+    """
+    if not result["success"]:
+        said = f"{result.get('log')}\n{result.get('error')}"
+        named = re.search(r"^\s*([\w.]+(?:Error|Exception)\b.*)$", said, flags=re.M)
+        raise GradingError(f"{what}: {named[1] if named else said.strip()[-300:]}")
+
+
+def run_one(course: Path, student: str, assignment: str) -> None:
+    """Grade one submission, in this process."""
+    succeed(open_course(course).autograde(assignment, student), f"{student}, {assignment}")
+
+
+def run_apart(course: Path, student: str, assignment: str, seconds: float) -> str:
+    """Grade one submission in a process of its own, and end it, and all that it has started, when it takes too long.
+
+    Returns:
+        What went wrong; empty if nothing.
+    """
+    command = [sys.executable, str(Path(__file__).resolve()), "one", str(course), student, assignment]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("COURSE_")},
+            **{name: home for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")},
+            **{f"{name}_DIR": home for name in ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "NUMBA_CACHE")},
+            **{"IPYTHONDIR": home, "MPLCONFIGDIR": home, "PYTHONDONTWRITEBYTECODE": "1"},
+            "COURSE_CACHE": str(cache_folder().resolve()),
+            "COURSE_CELL_SECONDS": str(seconds),
+            "COURSE_MEMORY": str(MEMORY_LIMIT),
+            "COURSE_OWN": home,
+            "COURSE_SECRET": os.pathsep.join(map(str, (HERE, course))),
+        }
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        try:
+            _, said = process.communicate(timeout=7 * seconds + 60)
+        except subprocess.TimeoutExpired:
+            end(process)
+            return f"stopped after {7 * seconds + 60:.0f} s in all"
+    lines = said.strip().splitlines()
+    return "" if process.returncode == 0 else f"could not be graded: {lines[-1] if lines else 'the process ended'}"
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a process and all that it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.communicate()
+
+
+# --- The folder of submissions ---------------------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Return the names of the assignments."""
+    return sorted(path.stem for path in SOURCES.glob("*/*.ipynb"))
+
+
+def found(student: Path, assignment: str) -> Path:
+    """Return a student's notebook for an assignment, wherever it lies in the student's folder.
+
+    Raises:
+        GradingError: If there is none, or more than one, or the folder has a name that cannot be used.
+    """
+    if not NAME.fullmatch(student.name):
+        raise GradingError("the folder's name may have letters, digits, spaces, and . _ - @ only: rename it")
+    files = [path for path in sorted(student.rglob(f"{assignment}.ipynb")) if ".ipynb_checkpoints" not in path.parts]
+    if not files:
+        raise GradingError("not handed in")
+    if len(files) > 1:
+        raise GradingError(f"handed in {len(files)} times: {', '.join(str(f.relative_to(student)) for f in files)}")
+    return files[0]
+
+
+def completed(path: Path, release: NotebookNode) -> NotebookNode:
+    """Read a submission; where a cell of the assignment was deleted, put the empty one back in its place.
+
+    Raises:
+        GradingError: If it is no notebook.
+    """
+    try:
+        book = nbformat.read(path, as_version=4)
+        nbformat.validate(book)
+    except Exception as error:  # whatever a broken file makes nbformat say
+        raise GradingError(f"cannot be read as a notebook ({type(error).__name__}): hand it in again") from error
+    known = [cell_id(cell) for cell in book.cells]
+    place = 0
+    for cell in release.cells:
+        if (name := cell_id(cell)) is None:
+            continue
+        if name in known:
+            place = known.index(name) + 1
+        else:
+            book.cells.insert(place, cell)
+            known.insert(place, name)
+            place += 1
+    return book
+
+
+def cell_id(cell: NotebookNode) -> str | None:
+    """Return the name that nbgrader knows a cell by."""
+    return cell.metadata.get("nbgrader", {}).get("grade_id")
+
+
+def troubles(path: Path) -> str:
+    """Say in one line what is missing in a notebook that was run, and what went wrong but for failed tests."""
+    said, missing, number = [], [], 0
+    for cell in nbformat.read(path, as_version=4).cells:
+        number += cell.cell_type == "code"
+        errors = [(o.ename, o.evalue) for o in cell.get("outputs", []) if o.output_type == "error"]
+        if not errors:
+            continue
+        # What this script has put there explains the error that it caused.
+        name, value = next((one for one in errors if one[0] in STOPPED), errors[0])
+        if name == "NotImplementedError":
+            missing += [cell_id(cell).removeprefix("test_")] if is_grade(cell) else []
+        elif name not in ("AssertionError", "NotRun") and not (missing and name == "NameError"):
+            said.append(f"code cell {number}: {' '.join(f'{name}: {value}'.split())[:200]}")
+    more = [f"and {len(said) - 3} more"] if len(said) > 3 else []
+    return "; ".join([f"not attempted: {', '.join(missing)}"] * bool(missing) + said[:3] + more)
+
+
+# --- A whole course --------------------------------------------------------------------------------------------------
+
+
+def build_course(course: Path) -> dict[str, NotebookNode]:
+    """Set up nbgrader's folder: sources, student copies, and an empty gradebook.
+
+    A folder that was set up from other sources, or by another version of the package, is set up anew.
+
+    Returns:
+        The student copy of each assignment.
+
+    Raises:
+        GradingError: If nbgrader cannot make them.
+    """
+    digest = hashlib.sha256()
+    for path in [*sorted(SOURCES.glob("*/*.ipynb")), *sorted(HERE.glob("*.py")), *sorted(package().rglob("*.py"))]:
+        digest.update(path.read_bytes())
+    mark = course / "made-of.txt"
+    if not mark.is_file() or mark.read_text() != digest.hexdigest():
+        shutil.rmtree(course, ignore_errors=True)
+        with build_beside(course) as partial:
+            shutil.copytree(SOURCES, partial / "source", ignore=shutil.ignore_patterns(".*"))
+            for name in names():
+                succeed(open_course(partial).generate_assignment(name), f"{name}: the student copy")
+            (partial / mark.name).write_text(digest.hexdigest())
+    return {name: nbformat.read(course / "release" / name / f"{name}.ipynb", as_version=4) for name in names()}
+
+
+def package() -> Path:
+    """Return the folder of `course_utils`."""
+    return Path(datasets.__file__).parents[1]
+
+
+def release(out: Path) -> None:
+    """Write the student copies, one notebook each."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, book in build_course(Path(folder) / "course").items():
+            with write_beside(out / f"{name}.ipynb") as partial:
+                nbformat.write(book, partial)
+            print(out / f"{name}.ipynb")
+
+
+def grade(submitted: Path, out: Path, seconds: float) -> list[Grade]:
+    """Grade a folder of submissions, one folder a student, and write points, written answers and feedback.
+
+    What was graded before, and has not changed since, is not run again.
+
+    Args:
+        submitted: The folder.
+        out: Where to write `grades.csv`, `written.csv` and `feedback`.
+        seconds: What a cell may take; a notebook may take five times that.
+
+    Returns:
+        What was written to `grades.csv`.
+
+    Raises:
+        GradingError: If there is nothing to grade, or an assignment cannot be set up.
+    """
+    students = sorted(path for path in submitted.glob("*") if path.is_dir() and not path.name.startswith("."))
+    if not students:
+        raise GradingError(f"{submitted}: no folder in it; there should be one for each student, with the notebooks")
+    datasets.ClipCache.open(datasets.load("mini"))  # what submissions may read, and not write
+    course = out / "nbgrader"
+    releases = build_course(course)
+    messages = {}
+    for student in students:
+        for name, blank in releases.items():
+            print(f"{student.name}, {name}: ", end="", flush=True)
+            messages[student.name, name] = message = grade_one(student, name, blank, course, seconds)
+            print(message or "graded", flush=True)
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        answers = written_answers(course, messages, gradebook)
+        take_points(out / "written.csv", answers, gradebook)
+        with write_beside(out / "written.csv") as partial:
+            write_table(partial, WRITTEN, [row_of(one, gradebook) for one in answers])
+        grades = [points_of(gradebook, course, *key, message, releases[key[1]]) for key, message in messages.items()]
+    for one in grades:
+        write_feedback(out / "feedback", course, one)
+    with write_beside(out / "grades.csv") as partial:
+        write_table(partial, GRADES, [vars(one) for one in grades])
+    return grades
+
+
+def grade_one(student: Path, name: str, blank: NotebookNode, course: Path, seconds: float) -> str:
+    """Grade one submission, unless it was graded before as it is.
+
+    Returns:
+        What went wrong; empty if nothing.
+    """
+    place = course / "submitted" / student.name / name / f"{name}.ipynb"
+    graded = autograded(course, student.name, name)
+    try:
+        book = nbformat.writes(completed(found(student, name), blank))
+    except GradingError as problem:
+        for old in (place, graded):
+            shutil.rmtree(old.parent, ignore_errors=True)
+        return str(problem)
+    if not graded.is_file() or not place.is_file() or place.read_text(encoding="utf-8") != book:
+        shutil.rmtree(graded.parent, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(book, encoding="utf-8")
+        if problem := run_apart(course, student.name, name, seconds):
+            place.unlink()
+            return problem
+    return troubles(graded)
+
+
+def autograded(course: Path, student: str, name: str) -> Path:
+    """Return where a notebook lies after its run; it is there only if it could be graded."""
+    return course / "autograded" / student / name / f"{name}.ipynb"
+
+
+def points_of(gradebook: Gradebook, course: Path, student: str, name: str, message: str, blank: NotebookNode) -> Grade:
+    """Look a student's points up."""
+    parts = [cell for cell in blank.cells if is_grade(cell)]
+    out_of = sum(cell.metadata.nbgrader.points for cell in parts if cell.cell_type == "code")
+    written_out_of = sum(cell.metadata.nbgrader.points for cell in parts if cell.cell_type == "markdown")
+    has_run = autograded(course, student, name).is_file()
+    grades = gradebook.find_submission_notebook(name, name, student).grades if has_run else []
+    points = sum(g.auto_score or 0 for g in grades if not is_written(g))
+    scores = [g.manual_score if g.manual_score is not None else g.auto_score for g in grades if is_written(g)]
+    written = None if None in scores else sum(scores)
+    return Grade(student, name, points, out_of, written, written_out_of, message)
+
+
+def is_written(grade: Any) -> bool:
+    """Say whether a grade of the gradebook is for a written answer."""
+    return grade.cell.cell_type == "markdown"
+
+
+def write_feedback(folder: Path, course: Path, grade: Grade) -> None:
+    """Write one student's page: the notebook with points and comments, or, if it did not run, the message."""
+    page = folder / grade.student / f"{grade.assignment}.html"
+    if autograded(course, grade.student, grade.assignment).is_file():
+        succeed(open_course(course).generate_feedback(grade.assignment, grade.student), f"{page}: the feedback")
+        text = (course / "feedback" / grade.student / grade.assignment / page.name).read_text(encoding="utf-8")
+    else:
+        text = (
+            f'<!doctype html><meta charset="utf-8"><title>{escape(grade.assignment)}</title>'
+            f"<h1>{escape(grade.assignment)}</h1><p>0 of {grade.out_of:g} points: {escape(grade.message)}</p>\n"
+        )
+    with write_beside(page) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+# --- Written answers -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """A written answer that waits for, or has, the points of a person."""
+
+    student: str
+    assignment: str
+    question: str
+    answer: str
+    out_of: float
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes it this answer: also its words, but for spaces and line ends, which spreadsheets change."""
+        return self.student, self.assignment, self.question, " ".join(self.answer.split())
+
+
+def written_answers(course: Path, keys: Iterable[tuple[str, str]], gradebook: Gradebook) -> list[Answer]:
+    """Collect the written answers of all submissions; what was left blank has 0 points already."""
+    found = []
+    for student, name in keys:
+        path = autograded(course, student, name)
+        if not path.is_file():
+            continue
+        words = {cell_id(cell): cell.source for cell in nbformat.read(path, as_version=4).cells}
+        for one in gradebook.find_submission_notebook(name, name, student).grades:
+            if is_written(one) and one.auto_score is None:
+                found.append(Answer(student, name, one.name, harmless(words[one.name]), one.max_score))
+    return found
+
+
+def take_points(table: Path, answers: list[Answer], gradebook: Gradebook) -> None:
+    """Put points and comments from the table into the gradebook, for answers that are still the same.
+
+    Raises:
+        GradingError: If a column is missing, or the points of a row are no number from 0 to the most that there are.
+    """
+    given = {}
+    if table.is_file():
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=1):
+                if missing := set(WRITTEN) - set(row):
+                    raise GradingError(
+                        f"{table}: no column {', '.join(sorted(missing))}; put it back, or delete the file"
+                    )
+                one = Answer(row["student"], row["assignment"], row["question"], row["answer"], 0)
+                given[one.key] = (f"{table}, answer {number}", row["points"].strip(), row["comment"].strip())
+    for one in answers:
+        place, points, comment = given.get(one.key, ("", "", ""))
+        grade, remark = stored(one, gradebook)
+        grade.manual_score = number_of(points, one.out_of, place) if points else None
+        grade.needs_manual_grade = not points
+        remark.manual_comment = comment or None
+    gradebook.db.commit()
+
+
+def number_of(text: str, most: float, place: str) -> float:
+    """Read the points of an answer.
+
+    Raises:
+        GradingError: If they are no number from 0 to `most`.
+    """
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text.replace(",", ".")) <= most:
+            return float(text.replace(",", "."))
+    raise GradingError(f"{place}: points is {text!r}; write a number from 0 to {most:g}")
+
+
+def stored(answer: Answer, gradebook: Gradebook) -> tuple[Any, Any]:
+    """Return the grade and the comment that nbgrader's gradebook has of an answer."""
+    place = (answer.question, answer.assignment, answer.assignment, answer.student)
+    return gradebook.find_grade(*place), gradebook.find_comment(*place)
+
+
+def row_of(answer: Answer, gradebook: Gradebook) -> dict[str, Any]:
+    """Return a row of the table of written answers."""
+    grade, comment = stored(answer, gradebook)
+    return {**vars(answer), "points": grade.manual_score, "comment": comment.manual_comment}
+
+
+def harmless(text: str) -> str:
+    """Return a text that a spreadsheet does not take for a formula."""
+    return " " + text if text.startswith(("=", "+", "-", "@")) else text
+
+
+def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    """Write a table as CSV that spreadsheets open."""
+    with open(path, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("release", help="write the student copies")
+    one.add_argument("--out", type=Path, default=HERE / "release")
+    one = commands.add_parser("grade", help="grade a folder of submissions, one folder in it a student")
+    one.add_argument("submitted", type=Path)
+    one.add_argument("--out", type=Path, default=Path("grades"))
+    one.add_argument(
+        "--seconds", type=float, default=120, help="what a cell may take; a notebook may take five times that"
+    )
+    one = commands.add_parser("one", help="grade one submission, in this process")
+    one.add_argument("course", type=Path)
+    one.add_argument("student")
+    one.add_argument("assignment")
+    given = parser.parse_args()
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # for alembic
+    try:
+        if given.command == "release":
+            release(given.out)
+        elif given.command == "one":
+            run_one(given.course, given.student, given.assignment)
+        else:
+            grade(given.submitted, given.out, given.seconds)
+            print(
+                f"{given.out / 'grades.csv'}; written answers: {given.out / 'written.csv'}; pages: {given.out / 'feedback'}"
+            )
+    except GradingError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
