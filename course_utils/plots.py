@@ -598,7 +598,9 @@ def explore(
             description=name,
             continuous_update=False,
         )
-    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+    # No margin at the sides: it would come on top of the 100 %.
+    layout = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}
+    picture = ipywidgets.Image(format="png", layout=layout)
     message = ipywidgets.HTML()
     player = ipywidgets.HTML() if sound else None
 

@@ -25,7 +25,7 @@ HOW_TO_WRITE_IT = (
     "write REPO=owner/name for a repository on GitHub, or its whole address, such as "
     "REPO=https://gitlab.com/owner/name; REPO= with nothing behind it takes the address out of the notebooks"
 )
-SETUP = """#@title Set-up: installs the course on Colab; where it is installed, does nothing
+SETUP = """#@title Set-up: installs the course on Colab, and does nothing elsewhere
 PROJECT = "{address}"  #@param {{type:"string"}}
 import importlib.util
 
