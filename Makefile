@@ -10,8 +10,8 @@
 # make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest
 # make lint    style      make clean-data    empty the cache folder, asking first (YES=1: not)      make clean    remove the set-up
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+FITS := import sys; (3, 11, 4) <= sys.version_info < (3, 14) or sys.exit(1)
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 # nbgrader adds menus to JupyterLab, which students should not get: it has an environment of its own.
@@ -28,7 +28,8 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c '$(FITS)' || { echo "$(PYTHON) is no Python 3.11 (from 3.11.4), 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	$(BIN)/python -c '$(FITS); import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[lab,test]'
 	touch $(INSTALLED)
@@ -47,7 +48,7 @@ lab: install
 # The whole suite, with the Python of one environment. One thread a process: the processes share the cores already.
 define suite
 	OMP_NUM_THREADS=1 $(1)/python -m pytest -q -n auto --dist loadfile tests
-	OMP_NUM_THREADS=1 $(1)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
+	OMP_NUM_THREADS=1 COURSE_SIZE=lesson COURSE_DATA=mini $(1)/python -m pytest -q -n auto --dist loadscope --nbval notebooks
 endef
 
 test: install install-instructor

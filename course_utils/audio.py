@@ -238,6 +238,6 @@ def _opened(path: Path) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(path)
     except (RuntimeError, TypeError) as error:
-        raise AudioError(
-            f"{path}: not a sound file that can be read ({error}); delete it or download it again"
-        ) from error
+        is_foreign = path.suffix.lower() in (".m4a", ".aac", ".mp4", ".wma", ".amr", ".3gp")
+        remedy = "save it as WAV, FLAC, Ogg or MP3 first" if is_foreign else "delete it or download it again"
+        raise AudioError(f"{path}: not a sound file that can be read ({error}); {remedy}") from error

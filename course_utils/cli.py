@@ -591,6 +591,7 @@ def _data_findings() -> list[environment.Finding]:
         try:
             found.append(environment.Finding(f"data, {name}", "ok", datasets.open_folder(place, name).describe()))
         except (ValueError, OSError) as error:
+            remedy = f"delete {place}; it is made anew" if name == "mini" else remedy
             found.append(environment.Finding(f"data, {name}", "note", f"not finished: {error}", remedy))
     return found
 

@@ -123,7 +123,9 @@ def _torch_loads() -> Finding:
 def _widgets() -> Finding:
     found = version("ipywidgets")
     if found is None:
-        return Finding("ipywidgets", "note", "not installed: no sliders and no progress bars", "pip install ipywidgets")
+        return Finding(
+            "ipywidgets", "note", "not installed: no sliders, and progress bars as text", "pip install ipywidgets"
+        )
     return Finding("ipywidgets", "ok", found)
 
 

@@ -175,7 +175,9 @@ def need_room(folder: Path, needed: float, to_be_replaced: float = 0) -> None:
     free = shutil.disk_usage(there).free + to_be_replaced
     if free < needed:
         says = f"up to {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
-        raise NoRoomError(f"{folder}: {says}; free some disk, or choose another folder")
+        raise NoRoomError(
+            f"{folder}: {says}; free some disk, or choose another folder (COURSE_CACHE moves the course's)"
+        )
 
 
 @contextmanager

@@ -386,10 +386,12 @@ def restore(
     checkpoint = load_checkpoint(out / "last.pt")
     if differ := config.differences(checkpoint["config"]):
         raise ConfigurationError(
-            f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder"
+            f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder, or delete it"
         )
     if checkpoint["data"] != data.fingerprint:
-        raise ConfigurationError(f"{out}: began with other clips than {config.data} holds now; choose another folder")
+        raise ConfigurationError(
+            f"{out}: began with other clips than {config.data} holds now; choose another folder, or delete it"
+        )
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     scheduler.load_state_dict(checkpoint["scheduler"])

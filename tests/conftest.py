@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import samples
 import soundfile
 
 from course_utils.datasets import ClipCache, open_folder
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 REAL = Path(os.environ.get("COURSE_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+GRADER = samples.ASSIGNMENTS / "grade.py"
+INSTRUCTOR = (
+    Path(__file__).resolve().parents[1] / ".venv-instructor" / ("Scripts" if os.name == "nt" else "bin") / "python"
+)
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +95,27 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tones: Path) -> ClipCache:
     """The decoded clips of the tiny data set."""
     return ClipCache.open(open_folder(tones), progress=False)
+
+
+@pytest.fixture(scope="session")
+def grade() -> Callable[..., subprocess.CompletedProcess]:
+    """Run `grade.py`, with the Python that has nbgrader, and with the user's cache: `mini` is made once."""
+    environment = dict(os.environ)
+    python = Path(sys.executable) if importlib.util.find_spec("nbgrader") else INSTRUCTOR
+    if not python.exists():
+        pytest.skip("nbgrader is not installed: `make install-instructor`, or the extra `instructor`")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        command = [python, GRADER, *arguments]
+        return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def released(grade, tmp_path_factory) -> Path:
+    """The student copies."""
+    folder = tmp_path_factory.mktemp("release")
+    result = grade("release", "--out", folder)
+    assert result.returncode == 0, result.stderr
+    return folder

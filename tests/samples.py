@@ -8,6 +8,7 @@ They are made of the student copies (`make assignments`) and the answers in the 
 from __future__ import annotations
 
 import copy
+import csv
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -106,6 +107,17 @@ def write_mischief(folder: Path, released: Path, victim: Path, wanted: Iterable[
     write(blank, folder, "twice", name)
     write(blank, folder / "twice", "again", name)
     (folder / "nothing").mkdir()
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Read a table that the grader wrote."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def by_student(out: Path, name: str) -> dict[str, dict[str, str]]:
+    """Read what each student got for an assignment."""
+    return {row["student"]: row for row in table(out / "grades.csv") if row["assignment"] == name}
 
 
 def main() -> None:

@@ -193,6 +193,12 @@ def test_what_goes_wrong_with_an_upload_is_said(monkeypatch, use, message):
     assert said.startswith(message) and tempfile.gettempdir() not in said
 
 
+def test_what_a_phone_records_has_to_be_converted(tmp_path):
+    (tmp_path / "memo.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(100))
+    with pytest.raises(audio.AudioError, match="save it as WAV, FLAC, Ogg or MP3 first"):
+        audio.read(tmp_path / "memo.m4a")
+
+
 def test_what_is_uploaded_is_found_in_both_forms_of_ipywidgets():
     content = b"1234"
     of_seven = {"a.wav": {"metadata": {"name": "a.wav"}, "content": content}}

@@ -154,8 +154,15 @@ def test_a_server_without_ranges_starts_again(tmp_path):
     assert len(open_folder(tmp_path).clips) == 20
 
 
-def test_an_archive_in_place_is_checked_and_leftovers_go(tmp_path):
+def test_a_wrong_archive_that_somebody_put_there_is_named_and_left(tmp_path):
     (tmp_path / "UrbanSound8K.tar.gz").write_bytes(ARCHIVE[:1000])
+    with Server() as server, pytest.raises(DownloadError, match=r"UrbanSound8K\.tar\.gz: its MD5 sum is .* delete it"):
+        download(tmp_path, server)
+    assert server.sent == 0 and (tmp_path / "UrbanSound8K.tar.gz").read_bytes() == ARCHIVE[:1000]
+
+
+def test_a_right_archive_that_somebody_put_there_is_used_and_leftovers_go(tmp_path):
+    (tmp_path / "UrbanSound8K.tar.gz").write_bytes(ARCHIVE)
     (tmp_path / ".UrbanSound8K-whole-x.part").mkdir()
     (tmp_path / "UrbanSound8K" / "metadata").mkdir(parents=True)
     table = "slice_file_name,fsID,fold,classID,class\n1-0-0-0.wav,1,1,0,air_conditioner\n"
@@ -163,6 +170,7 @@ def test_an_archive_in_place_is_checked_and_leftovers_go(tmp_path):
     with Server() as server:
         download(tmp_path, server)
     assert [p.name for p in tmp_path.iterdir()] == ["UrbanSound8K"] and len(open_folder(tmp_path).clips) == 20
+    assert server.sent == 0
 
 
 def test_a_whole_part_file_is_checked_and_used(tmp_path):

@@ -26,11 +26,12 @@ from scipy import fft, signal
 from tqdm.auto import tqdm
 
 from course_utils.audio import SAMPLE_RATE
-from course_utils.files import build_beside
+from course_utils.files import build_beside, need_room
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 VERSION = 1  # raise it when the audio or the table changes; callers put it into the folder's name
 N_FOLDS = 10
+NEEDED_DISK = 110e6  # bytes
 WINDOW, HOP = 4.0, 2.0  # s, of the slices
 GRID = 0.02  # s; a whole number of samples (441), so that the seconds in the table are exact
 
@@ -814,6 +815,7 @@ def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None 
 
     Raises:
         FileExistsError: If `root` holds something that is not a finished set.
+        NoRoomError: If the disk has too little room.
     """
     import pandas as pd
 
@@ -828,6 +830,7 @@ def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None 
         for r in recordings
         for s in r.slices
     ]
+    need_room(root.parent, NEEDED_DISK)
     columns = ["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"]
     table = pd.DataFrame(rows, columns=columns).sort_values("slice_file_name", ignore_index=True)
     with build_beside(root) as folder:

@@ -146,7 +146,7 @@ def open_folder(root: Path | str, name: str | None = None) -> ClipDataset:
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder")
+        raise DatasetError(f"{root}: no such folder, and none of the names mini, urbansound8k, measured")
     if not (root / "audio").is_dir() and (root / "UrbanSound8K" / "audio").is_dir():
         root = root / "UrbanSound8K"
     metadata = _find_metadata(root)

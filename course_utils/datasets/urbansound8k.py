@@ -61,8 +61,8 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
     archive = root / "UrbanSound8K.tar.gz"
     for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
         shutil.rmtree(leftover)
-    if archive.is_file() and pooch.file_hash(str(archive), alg="md5") != md5:
-        archive.unlink()
+    if archive.is_file() and (found := pooch.file_hash(str(archive), alg="md5")) != md5:
+        raise DownloadError(f"{archive}: its MD5 sum is {found}, not {md5}; delete it, or put the right one there")
     if not archive.is_file():
         root.mkdir(parents=True, exist_ok=True)
         partial = archive.with_name(archive.name + ".part")
@@ -70,7 +70,10 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
         found = pooch.file_hash(str(partial), alg="md5")
         if found != md5:
             partial.unlink()
-            raise DownloadError(f"{url}: the MD5 sum is {found}, not {md5}; the file was deleted, download it again")
+            raise DownloadError(
+                f"{url}: the MD5 sum is {found}, not {md5}; the file was deleted. If your network shows a login page, log "
+                "in there first; then download it again"
+            )
         partial.rename(archive)
     _unpack(archive, target, progress)
     archive.unlink()

@@ -132,6 +132,8 @@ class GuardedExecute(Execute):
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.name = "stdout"  # nbgrader takes whatever is on stderr, such as a warning, for a failed test
+            elif output.output_type == "error" and is_grade(cell):
+                output.traceback = [f"{output.ename}: {output.evalue}"]  # the lines around it are hidden tests
         return cell, resources
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
