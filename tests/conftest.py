@@ -98,15 +98,21 @@ def cache(tones: Path) -> ClipCache:
 
 
 @pytest.fixture(scope="session")
-def grade() -> Callable[..., subprocess.CompletedProcess]:
-    """Run `grade.py`, with the Python that has nbgrader, and with the user's cache: `mini` is made once."""
-    environment = dict(os.environ)
+def instructor() -> Path:
+    """The Python that has nbgrader."""
     python = Path(sys.executable) if importlib.util.find_spec("nbgrader") else INSTRUCTOR
     if not python.exists():
         pytest.skip("nbgrader is not installed: `make install-instructor`, or the extra `instructor`")
+    return python
+
+
+@pytest.fixture(scope="session")
+def grade(instructor: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the grader, with the user's cache: `mini` is made once."""
+    environment = dict(os.environ)
 
     def run(*arguments: object) -> subprocess.CompletedProcess:
-        command = [python, GRADER, *arguments]
+        command = [instructor, GRADER, *arguments]
         return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
 
     return run

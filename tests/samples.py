@@ -24,7 +24,8 @@ HALF = {
     "three_sounds": ("coding", "multi_hot", "plan_triples"),
     "weak_network": ("score", "chance", "build_network"),
 }
-# What stands in the first answer of a submission that misbehaves, before the right answer.
+# What a submission does that misbehaves: in a cell of its own before the first answer, or, if indented, in the first
+# function that the tests call.
 MISCHIEF = {
     "loops": "while True:\n    pass",
     "loops_on": "while True:\n    try:\n        while True:\n            pass\n    except:\n        pass",
@@ -36,6 +37,8 @@ MISCHIEF = {
     "shells": "get_ipython().system('rm -r ' + {victim!r})",
     "peeks": "open({source!r}).read()",
     "connects": "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9')",
+    "loops_inside": "    while True:\n        pass",
+    "fakes": "    import sys\n    sys.displayhook(2)\n    return -1",
     "raises": "1 / 0",
     "dies": "import os\nos._exit(1)",
     "swells": "hoard = [bytearray(2**30) for _ in range(100)]",
@@ -64,11 +67,15 @@ def answered(blank: NotebookNode, name: str, wanted: Callable[[str], bool] = lam
 
 
 def misbehaving(blank: NotebookNode, name: str, code: str) -> NotebookNode:
-    """Make a solution that does something else first, inside of its first answer."""
+    """Make a solution that does something else first."""
     book = answered(blank, name)
-    first = next(cell for cell in book.cells if cell_id(cell))
-    place = next(i for i, cell in enumerate(book.cells) if cell is first)
-    book.cells.insert(place, nbformat.v4.new_code_cell(code))
+    place = next(i for i, cell in enumerate(book.cells) if cell_id(cell))
+    if code.startswith(" "):
+        cell = book.cells[place]
+        head, quotes, rest = cell.source.partition('."""\n')
+        cell.source = f"{head}{quotes}{code}\n{rest}"
+    else:
+        book.cells.insert(place, nbformat.v4.new_code_cell(code))
     return book
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -116,8 +118,17 @@ def test_written_answers_wait_for_a_person_and_blank_ones_do_not(honest):
 @pytest.mark.parametrize("name", samples.NAMES)
 def test_feedback_shows_points_and_messages_and_no_hidden_test(honest, name):
     pages = {s: (honest / "out" / "feedback" / s / f"{name}.html").read_text() for s in ("solution", "half", "blank")}
-    assert all("HIDDEN TESTS" not in page for page in pages.values())
+    for cell in SOURCES[name].cells:
+        hidden = cell.source.partition("### BEGIN HIDDEN TESTS")[2].partition("### END")[0]
+        for line in filter(None, map(str.strip, hidden.splitlines())):
+            seen = samples.cell_id(cell) and line in cell.source.partition("### BEGIN HIDDEN TESTS")[0]
+            assert seen or len(line) < 20 or all(line not in text_of(page) for page in pages.values()), line
     assert "NotImplementedError" in pages["blank"] and "NotImplementedError" not in pages["solution"]
+
+
+def text_of(page: str) -> str:
+    """What a page shows."""
+    return html.unescape(re.sub("<[^>]+>", "", page))
 
 
 def test_points_and_comments_of_a_person_go_into_table_and_feedback_and_nothing_is_run_again(honest, grade):
@@ -137,16 +148,23 @@ def test_points_and_comments_of_a_person_go_into_table_and_feedback_and_nothing_
     assert "clear &amp; short" in page
     assert [row["comment"] for row in samples.table(out / "written.csv")] == ["clear & short"] * 3
 
-    rows[0]["points"] = "6"
-    write_rows(out / "written.csv", rows)
+    # Another folder into the same place: what a person has written stays.
+    shutil.copytree(honest / "submitted" / "blank", honest / "others" / "blank")
+    result = grade("grade", honest / "others", "--out", out)
+    assert result.returncode == 0 and "3 answers with points or a comment are in no submission" in result.stdout
+    assert [row["points"] for row in samples.table(out / "written.csv")] == ["5", "3.5", ""]
+
     before = (out / "grades.csv").read_bytes()
-    result = grade("grade", honest / "submitted", "--out", out)
-    assert result.returncode == 1 and "write a number from 0 to 5" in result.stderr
+    for points, said in (("6", "write a number from 0 to 5"), ("many", "write a number from 0 to 5")):
+        rows[0]["points"] = points
+        write_rows(out / "written.csv", rows, delimiter=";")  # as spreadsheets do where the comma is in decimals
+        result = grade("grade", honest / "submitted", "--out", out)
+        assert result.returncode == 1 and said in result.stderr
     assert (out / "grades.csv").read_bytes() == before
 
 
-def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+def write_rows(path: Path, rows: list[dict[str, str]], delimiter: str = ",") -> None:
     with open(path, "w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)

@@ -22,7 +22,7 @@ def mischief(grade, released, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("mischief")
     (folder / "victim").mkdir()
     (folder / "victim" / "kept.txt").write_text("kept")
-    wanted = ("loops", "loops_on", "prints", "deletes", "raises", "dies")
+    wanted = ("loops", "loops_on", "loops_inside", "fakes", "prints", "deletes", "raises", "dies")
     samples.write_mischief(folder / "submitted", released, folder / "victim", wanted)
     result = grade("grade", folder / "submitted", "--out", folder / "out", "--seconds", SECONDS)
     assert result.returncode == 0, result.stderr
@@ -34,6 +34,8 @@ def mischief(grade, released, tmp_path_factory) -> Path:
     [
         ("loops", 12, "TookTooLong: stopped after 25 s"),
         ("loops_on", 0, "TookTooLong: stopped after 25 s"),
+        ("loops_inside", 10, "TookTooLong: stopped after 25 s"),
+        ("fakes", 10, ""),
         ("prints", 12, "PrintedTooMuch: stopped after 1,000,000 characters"),
         ("deletes", 12, "PermissionError: not allowed while grading: rmtree"),
         ("raises", 12, "code cell 3: ZeroDivisionError: division by zero"),
@@ -47,7 +49,8 @@ def test_each_gets_its_message_and_the_others_are_graded(mischief, student, poin
     row = samples.by_student(mischief / "out", "three_sounds")[student]
     assert message in row["message"] and float(row["points"]) == points
     page = (mischief / "out" / "feedback" / student / "three_sounds.html").read_text(encoding="utf-8")
-    assert message.rpartition(": ")[0].rpartition(" ")[2] in page
+    shown = {"cut_off": message, "twice": message, "nothing": message, "fakes": "AssertionError"}
+    assert shown.get(student, message.rpartition(": ")[0].rpartition(" ")[2]) in page
 
 
 def test_nothing_outside_is_harmed_and_the_feedback_stays_small(mischief):
@@ -104,11 +107,30 @@ def places(tmp_path) -> Path:
         "os.kill(os.getppid(), 9)",
         "open('../secret/kept.txt').read()",
         "import socket; socket.create_connection(('127.0.0.1', 9))",
+        "os.symlink('../victim/kept.txt', 'link'); os.truncate('link', 0)",
+        "os.symlink('../victim/kept.txt', 'link'); os.chmod('link', 0)",
     ],
 )
 def test_the_guard_refuses(places, code):
     assert "not allowed while grading" in guarded(code, places)
     assert all((places / name / "kept.txt").read_text() == "kept" for name in ("victim", "secret"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux refuses what libraries in C do")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import soundfile; soundfile.write('../victim/new.wav', [0.0], 8000)",
+        "import sqlite3; sqlite3.connect('../victim/new.db').execute('create table a (b)')",
+        "import torch; torch.save([1], '../victim/kept.txt')",
+        "import ctypes; assert not ctypes.CDLL(None).unlink(b'../victim/kept.txt')",
+        "f = os.open('../victim', os.O_RDONLY); os.open('kept.txt', os.O_WRONLY | os.O_TRUNC, dir_fd=f)",
+    ],
+)
+def test_linux_refuses_what_python_does_not_see(places, code):
+    assert guarded(f"{code}; print('done')", places) != "done"
+    assert [path.name for path in (places / "victim").iterdir()] == ["kept.txt"]
+    assert (places / "victim" / "kept.txt").read_text() == "kept"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +141,8 @@ def test_the_guard_refuses(places, code):
         "os.symlink('../victim', 'link'); os.remove('link')",
         "open('../victim/kept.txt').read()",
         "open(os.devnull, 'w').write('x')",
+        "import soundfile; soundfile.write('new.wav', [0.0], 8000)",
+        "os.mkdir('a'); open('b', 'w'); os.rename('b', 'a/b'); os.truncate('a/b', 0)",
     ],
 )
 def test_the_guard_lets_through_what_stays_in_its_folder(places, code):
@@ -151,3 +175,68 @@ def test_what_an_earlier_submission_earned_is_gone_when_a_broken_one_follows(gra
     assert grade("grade", tmp_path / "in", "--out", tmp_path / "out").returncode == 0
     row = samples.by_student(tmp_path / "out", "octave_bands")["ada"]
     assert float(row["points"]) == 0 and "cannot be read" in row["message"]
+
+
+# --- One submission, as nbgrader gets it: run with the Python that has nbgrader ---------------------------------------
+
+READ = """
+import copy, json, sys
+from pathlib import Path
+import nbformat
+sys.path.insert(0, sys.argv[1])
+import grade
+
+blank = nbformat.read(sys.argv[2], as_version=4)
+wanted = [grade.cell_id(cell) for cell in blank.cells if grade.cell_id(cell)]
+for spoil in json.loads(sys.argv[3]):
+    book = json.loads(Path(sys.argv[2]).read_text())
+    marked = [cell for cell in book["cells"] if cell["metadata"].get("nbgrader")]
+    exec(spoil)
+    Path("submission.ipynb").write_text(json.dumps(book))
+    try:
+        taken, again = (grade.completed(Path("submission.ipynb"), blank) for _ in range(2))
+    except grade.GradingError as error:
+        print(error)
+        continue
+    parts = [cell for cell in taken.cells if grade.cell_id(cell)]
+    points = sum(cell.metadata.nbgrader.get("points", 0) for cell in parts)
+    print(taken == again, [grade.cell_id(cell) for cell in parts] == wanted, points)
+"""
+SPOILT = {
+    "pass": "True True 17",
+    "book['cells'] = [c for c in book['cells'] if not c['metadata'].get('nbgrader', {}).get('grade')]": "True True 17",
+    "marked[1]['metadata']['nbgrader']['points'] = 100": "True True 17",
+    "marked[0]['metadata']['nbgrader'] |= {'grade': True, 'points': 5}": "True True 17",
+    "[c['metadata'].update(tags=['skip-execution']) for c in marked]": "True True 17",
+    "book['cells'].insert(0, copy.deepcopy(marked[0]))": "True True 17",
+    "book['metadata']['widgets'] = {'a': {}}": "True True 17",
+    "[c.update(id='same') for c in book['cells']]": "True True 17",
+    "marked[0]['metadata']['nbgrader'] = None": "True True 17",
+    "[c['metadata'].clear() for c in book['cells']]": "none of its cells is one of the assignment",
+    r"book['cells'][0]['source'] = '\ud83d'": "cannot be read as a notebook (UnicodeEncodeError)",
+    "book['cells'] = 1": "cannot be read as a notebook",
+}
+
+
+def test_of_a_submission_only_words_and_code_count(released, instructor, tmp_path):
+    command = [instructor, "-c", READ, samples.ASSIGNMENTS, released / "three_sounds.ipynb", json.dumps(list(SPOILT))]
+    result = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    said = result.stdout.splitlines()
+    assert len(said) == len(SPOILT), result.stderr
+    for (spoil, expected), found in zip(SPOILT.items(), said, strict=True):
+        assert found.startswith(expected), spoil
+
+
+def test_names_and_links_that_cannot_be_taken_are_said(grade, released, tmp_path):
+    blank = nbformat.read(released / "octave_bands.ipynb", as_version=4)
+    for student, name in {"Ren\u00e9 O'Brien": "octave_bands (1)", "a[b]": "octave_bands"}.items():
+        samples.write(blank, tmp_path / "in", student, name)
+    (tmp_path / "in" / "bob").mkdir()
+    (tmp_path / "in" / "bob" / "octave_bands.ipynb").symlink_to(
+        samples.ASSIGNMENTS / "source/octave_bands/octave_bands.ipynb"
+    )
+    assert grade("grade", tmp_path / "in", "--out", tmp_path / "out").returncode == 0
+    rows = samples.by_student(tmp_path / "out", "octave_bands")
+    assert "rename it to octave_bands.ipynb" in rows["Ren\u00e9 O'Brien"]["message"]
+    assert "rename the folder" in rows["a[b]"]["message"] and "is a link" in rows["bob"]["message"]
+    assert {row["points"] for row in rows.values()} == {"0"}

@@ -11,10 +11,13 @@ writes what an instructor wants to have: one table of points, one of written ans
 from __future__ import annotations
 
 import argparse
+import ast
 import asyncio
 import contextlib
+import copy
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -23,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -59,7 +62,9 @@ GRADES = ("student", "assignment", "points", "out_of", "written_points", "writte
 OUTPUT_LIMIT = 1_000_000  # characters that a cell may put out
 MEMORY_LIMIT = 8 * 2**30  # bytes that a kernel may take
 STOPPED = ("TookTooLong", "PrintedTooMuch", "KernelEnded")  # what cells end with that break a limit
-NAME = re.compile(r"[\w.@-][\w.@ -]*")
+KEPT = ("PATH", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_", "MKL_", "VIRTUAL_ENV", "SYSTEMROOT")  # of the environment
+FORBIDDEN = '*?[]{}/\\:"<>|'  # in the name of a student's folder
+LARGEST = 50_000_000  # bytes of a submission
 
 
 class GradingError(Exception):
@@ -106,6 +111,7 @@ class GuardedExecute(Execute):
         self.extra_arguments = [f"--IPKernelApp.exec_files={HERE / 'guard.py'}", "--HistoryManager.hist_file=:memory:"]
         self.timeout = 10  # for an answer to a question, not for a cell
         self.iopub_timeout, self.raise_on_iopub_timeout = 10, False
+        self.skip_cells_with_tag = ""  # a test that is skipped would count as passed
         self.put_out: dict[int, int] = {}
         self.end = ""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -120,20 +126,18 @@ class GuardedExecute(Execute):
             cell.outputs = [nbformat.v4.new_output("error", **error("NotRun", self.end))]
             return cell, resources
         try:
-            cell, resources = super().preprocess_cell(cell, resources, index)
+            # Tests leave no history, which a later cell could show.
+            cell = self.execute_cell(cell, index, store_history=not is_grade(cell))
+            was_interrupted = {"TookTooLong", "PrintedTooMuch"} & {o.get("ename") for o in cell.get("outputs", [])}
+            if was_interrupted and self.wait_for_reply(self.kc.kernel_info()) is None:
+                self.end = "the kernel could not be interrupted, and was ended"
+                run_sync(self.km.shutdown_kernel)(now=True)
         except DeadKernelError:
             self.end = "the kernel had ended in an earlier cell"
             message = "the kernel ended: the cell ended it, or needed more memory than there is"
             cell.outputs.append(nbformat.v4.new_output("error", **error("KernelEnded", message)))
-        was_interrupted = {"TookTooLong", "PrintedTooMuch"} & {o.get("ename") for o in cell.get("outputs", [])}
-        if was_interrupted and self.wait_for_reply(self.kc.kernel_info()) is None:
-            self.end = "the kernel could not be interrupted, and was ended"
-            run_sync(self.km.shutdown_kernel)(now=True)
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                output.name = "stdout"  # nbgrader takes whatever is on stderr, such as a warning, for a failed test
-            elif output.output_type == "error" and is_grade(cell):
-                output.traceback = [f"{output.ename}: {output.evalue}"]  # the lines around it are hidden tests
+        if cell.cell_type == "code":
+            cell.outputs = settled(cell)
         return cell, resources
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
@@ -148,6 +152,28 @@ class GuardedExecute(Execute):
                     self.interrupt = asyncio.ensure_future(self.km.interrupt_kernel())
                 return None
         return super().process_message(msg, cell, cell_index)
+
+
+def settled(cell: NotebookNode) -> list[NotebookNode]:
+    """Return what a code cell has put out, such that nbgrader reads the right points from it.
+
+    nbgrader takes whatever is on stderr, such as a warning, for a failed test, and the first result that is shown for the
+    points. Here an error counts before everything, and of results only that of the last line of a test, if it is an
+    expression. Errors are cut; of a test's only the message stays, as the lines around it are hidden tests.
+    """
+    is_test = is_grade(cell)
+    ends_in_expression = is_test and isinstance(ast.parse(cell.source).body[-1], ast.Expr)
+    results = [output for output in cell.outputs if output.output_type == "execute_result"]
+    counts = results[-1:] if ends_in_expression or not is_test else []
+    outputs = [output for output in cell.outputs if output.output_type != "execute_result" or output in counts]
+    for output in outputs:
+        if output.output_type == "stream":
+            output.name = "stdout"
+        elif output.output_type == "error":
+            output.evalue = output.evalue[:2000]
+            message = [f"{output.ename}: {output.evalue}"]
+            output.traceback = message if is_test else [line[:2000] for line in output.traceback[-60:]]
+    return sorted(outputs, key=lambda output: output.output_type != "error")
 
 
 def error(name: str, message: str) -> dict[str, Any]:
@@ -196,16 +222,23 @@ def run_one(course: Path, student: str, assignment: str) -> None:
     succeed(open_course(course).autograde(assignment, student), f"{student}, {assignment}")
 
 
-def run_apart(course: Path, student: str, assignment: str, seconds: float) -> str:
+def run_apart(course: Path, student: str, assignment: str, seconds: float, secret: Sequence[Path]) -> str:
     """Grade one submission in a process of its own, and end it, and all that it has started, when it takes too long.
+
+    Args:
+        course: nbgrader's folder.
+        student: Whose submission.
+        assignment: To what.
+        seconds: What a cell may take.
+        secret: Folders that the submission must not read.
 
     Returns:
         What went wrong; empty if nothing.
     """
-    command = [sys.executable, str(Path(__file__).resolve()), "one", str(course), student, assignment]
+    command = [sys.executable, str(Path(__file__).resolve()), "one", "--", str(course), student, assignment]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("COURSE_")},
+            **{name: value for name, value in os.environ.items() if name.startswith(KEPT)},
             **{name: home for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")},
             **{f"{name}_DIR": home for name in ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "NUMBA_CACHE")},
             **{"IPYTHONDIR": home, "MPLCONFIGDIR": home, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -213,7 +246,7 @@ def run_apart(course: Path, student: str, assignment: str, seconds: float) -> st
             "COURSE_CELL_SECONDS": str(seconds),
             "COURSE_MEMORY": str(MEMORY_LIMIT),
             "COURSE_OWN": home,
-            "COURSE_SECRET": os.pathsep.join(map(str, (HERE, course))),
+            "COURSE_SECRET": os.pathsep.join(map(str, secret)),
         }
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
@@ -250,27 +283,50 @@ def found(student: Path, assignment: str) -> Path:
     Raises:
         GradingError: If there is none, or more than one, or the folder has a name that cannot be used.
     """
-    if not NAME.fullmatch(student.name):
-        raise GradingError("the folder's name may have letters, digits, spaces, and . _ - @ only: rename it")
-    files = [path for path in sorted(student.rglob(f"{assignment}.ipynb")) if ".ipynb_checkpoints" not in path.parts]
+    if student.name != student.name.strip() or student.name.startswith("-") or set(student.name) & set(FORBIDDEN):
+        raise GradingError(f"rename the folder: its name begins with -, has a space at an end, or one of {FORBIDDEN}")
+    named = [path for path in sorted(student.rglob(f"*{assignment}*.ipynb")) if ".ipynb_checkpoints" not in path.parts]
+    files = [path for path in named if path.name == f"{assignment}.ipynb"]
     if not files:
-        raise GradingError("not handed in")
+        there = f"; there is {named[0].name}: rename it to {assignment}.ipynb" if named else ""
+        raise GradingError(f"not handed in{there}")
+    if any(path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST for path in files):
+        raise GradingError(f"{assignment}.ipynb is a link, or larger than {LARGEST / 1e6:.0f} MB: hand the notebook in")
     if len(files) > 1:
         raise GradingError(f"handed in {len(files)} times: {', '.join(str(f.relative_to(student)) for f in files)}")
     return files[0]
 
 
 def completed(path: Path, release: NotebookNode) -> NotebookNode:
-    """Read a submission; where a cell of the assignment was deleted, put the empty one back in its place.
+    """Read a submission, and keep of it what its cells say.
+
+    What else is in the file is replaced by what was handed out: which cells are graded, and for how many points. Of
+    copies of a cell the last one counts. Where a cell of the assignment was deleted, the empty one comes back.
 
     Raises:
-        GradingError: If it is no notebook.
+        GradingError: If it is no notebook, or none of its cells belongs to the assignment.
     """
+    originals = {cell_id(cell): cell for cell in release.cells if cell_id(cell)}
+    answers: dict[str, NotebookNode] = {}
     try:
         book = nbformat.read(path, as_version=4)
+        book.metadata, book.nbformat_minor = copy.deepcopy(release.metadata), release.nbformat_minor
+        for number, cell in enumerate(book.cells):
+            mark = cell.metadata.get("nbgrader")
+            name = mark.get("grade_id") if isinstance(mark, dict) else None
+            cell.metadata, cell.id = NotebookNode(), f"cell-{number}"
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+            if isinstance(name, str) and name in originals:
+                answers[name] = cell
+        for name, cell in answers.items():
+            cell.metadata = copy.deepcopy(originals[name].metadata)
         nbformat.validate(book)
+        nbformat.writes(book).encode("utf-8")
     except Exception as error:  # whatever a broken file makes nbformat say
         raise GradingError(f"cannot be read as a notebook ({type(error).__name__}): hand it in again") from error
+    if not answers:
+        raise GradingError("none of its cells is one of the assignment: answer in the file that was handed out")
     known = [cell_id(cell) for cell in book.cells]
     place = 0
     for cell in release.cells:
@@ -279,7 +335,7 @@ def completed(path: Path, release: NotebookNode) -> NotebookNode:
         if name in known:
             place = known.index(name) + 1
         else:
-            book.cells.insert(place, cell)
+            book.cells.insert(place, copy.deepcopy(cell))
             known.insert(place, name)
             place += 1
     return book
@@ -366,9 +422,11 @@ def grade(submitted: Path, out: Path, seconds: float) -> list[Grade]:
     Raises:
         GradingError: If there is nothing to grade, or an assignment cannot be set up.
     """
+    submitted, out = submitted.resolve(), out.resolve()
     students = sorted(path for path in submitted.glob("*") if path.is_dir() and not path.name.startswith("."))
     if not students:
         raise GradingError(f"{submitted}: no folder in it; there should be one for each student, with the notebooks")
+    given = read_written(out / "written.csv")
     datasets.ClipCache.open(datasets.load("mini"))  # what submissions may read, and not write
     course = out / "nbgrader"
     releases = build_course(course)
@@ -376,14 +434,19 @@ def grade(submitted: Path, out: Path, seconds: float) -> list[Grade]:
     for student in students:
         for name, blank in releases.items():
             print(f"{student.name}, {name}: ", end="", flush=True)
-            messages[student.name, name] = message = grade_one(student, name, blank, course, seconds)
+            message = grade_one(student, name, blank, course, seconds, secret=(HERE, out, submitted))
+            messages[student.name, name] = message
             print(message or "graded", flush=True)
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
         answers = written_answers(course, messages, gradebook)
-        take_points(out / "written.csv", answers, gradebook)
+        others = give_points(given, answers, gradebook)
         with write_beside(out / "written.csv") as partial:
-            write_table(partial, WRITTEN, [row_of(one, gradebook) for one in answers])
+            write_table(partial, WRITTEN, [row_of(one, gradebook) for one in answers] + others)
         grades = [points_of(gradebook, course, *key, message, releases[key[1]]) for key, message in messages.items()]
+    if others:
+        print(
+            f"{out / 'written.csv'}: {len(others)} answers with points or a comment are in no submission; they are kept"
+        )
     for one in grades:
         write_feedback(out / "feedback", course, one)
     with write_beside(out / "grades.csv") as partial:
@@ -391,28 +454,42 @@ def grade(submitted: Path, out: Path, seconds: float) -> list[Grade]:
     return grades
 
 
-def grade_one(student: Path, name: str, blank: NotebookNode, course: Path, seconds: float) -> str:
+def grade_one(
+    student: Path, name: str, blank: NotebookNode, course: Path, seconds: float, secret: Sequence[Path]
+) -> str:
     """Grade one submission, unless it was graded before as it is.
+
+    What was stopped then is run again if it may take another time now.
 
     Returns:
         What went wrong; empty if nothing.
     """
     place = course / "submitted" / student.name / name / f"{name}.ipynb"
     graded = autograded(course, student.name, name)
+    mark = course / "done" / student.name / f"{name}.txt"  # written last: a run that was cut off has none
     try:
         book = nbformat.writes(completed(found(student, name), blank))
     except GradingError as problem:
-        for old in (place, graded):
-            shutil.rmtree(old.parent, ignore_errors=True)
+        forget(place, graded, mark)
         return str(problem)
-    if not graded.is_file() or not place.is_file() or place.read_text(encoding="utf-8") != book:
-        shutil.rmtree(graded.parent, ignore_errors=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    limited = f"{seconds:g} s\n{book}"
+    if not mark.is_file() or mark.read_text(encoding="utf-8") not in (book, limited):
+        forget(place, graded, mark)
+        place.parent.mkdir(parents=True)
         place.write_text(book, encoding="utf-8")
-        if problem := run_apart(course, student.name, name, seconds):
-            place.unlink()
+        if problem := run_apart(course, student.name, name, seconds, secret):
+            forget(place, graded, mark)
             return problem
+        with write_beside(mark) as partial:
+            partial.write_text(limited if STOPPED[0] in troubles(graded) else book, encoding="utf-8")
     return troubles(graded)
+
+
+def forget(place: Path, graded: Path, mark: Path) -> None:
+    """Delete what an earlier run of a submission has left."""
+    mark.unlink(missing_ok=True)
+    for old in (place, graded):
+        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def autograded(course: Path, student: str, name: str) -> Path:
@@ -439,16 +516,18 @@ def is_written(grade: Any) -> bool:
 
 
 def write_feedback(folder: Path, course: Path, grade: Grade) -> None:
-    """Write one student's page: the notebook with points and comments, or, if it did not run, the message."""
+    """Write one student's page: the notebook with points and comments, or, where there is none, the message."""
     page = folder / grade.student / f"{grade.assignment}.html"
+    text = (
+        f'<!doctype html><meta charset="utf-8"><title>{escape(grade.assignment)}</title>'
+        f"<h1>{escape(grade.assignment)}</h1><p>{grade.points:g} of {grade.out_of:g} points: {escape(grade.message)}</p>\n"
+    )
     if autograded(course, grade.student, grade.assignment).is_file():
-        succeed(open_course(course).generate_feedback(grade.assignment, grade.student), f"{page}: the feedback")
-        text = (course / "feedback" / grade.student / grade.assignment / page.name).read_text(encoding="utf-8")
-    else:
-        text = (
-            f'<!doctype html><meta charset="utf-8"><title>{escape(grade.assignment)}</title>'
-            f"<h1>{escape(grade.assignment)}</h1><p>0 of {grade.out_of:g} points: {escape(grade.message)}</p>\n"
-        )
+        try:
+            succeed(open_course(course).generate_feedback(grade.assignment, grade.student), "no page")
+            text = (course / "feedback" / grade.student / grade.assignment / page.name).read_text(encoding="utf-8")
+        except GradingError as problem:
+            grade.message = "; ".join(filter(None, (grade.message, str(problem))))
     with write_beside(page) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -473,54 +552,71 @@ class Answer:
 
 
 def written_answers(course: Path, keys: Iterable[tuple[str, str]], gradebook: Gradebook) -> list[Answer]:
-    """Collect the written answers of all submissions; what was left blank has 0 points already."""
+    """Collect the written answers of all submissions; what was left blank has 0 points already, and keeps no others."""
     found = []
     for student, name in keys:
         path = autograded(course, student, name)
         if not path.is_file():
             continue
         words = {cell_id(cell): cell.source for cell in nbformat.read(path, as_version=4).cells}
-        for one in gradebook.find_submission_notebook(name, name, student).grades:
-            if is_written(one) and one.auto_score is None:
+        for one in filter(is_written, gradebook.find_submission_notebook(name, name, student).grades):
+            if one.auto_score is None:
                 found.append(Answer(student, name, one.name, harmless(words[one.name]), one.max_score))
+            else:
+                one.manual_score = None
     return found
 
 
-def take_points(table: Path, answers: list[Answer], gradebook: Gradebook) -> None:
-    """Put points and comments from the table into the gradebook, for answers that are still the same.
+def read_written(table: Path) -> list[dict[str, str]]:
+    """Read the table of written answers, if there is one, with the points and comments that a person has put in.
+
+    Returns:
+        Its rows; `points` is empty or a number.
 
     Raises:
-        GradingError: If a column is missing, or the points of a row are no number from 0 to the most that there are.
+        GradingError: If the file cannot be read, a column is missing, or points are no number from 0 to the most.
     """
-    given = {}
-    if table.is_file():
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), start=1):
-                if missing := set(WRITTEN) - set(row):
-                    raise GradingError(
-                        f"{table}: no column {', '.join(sorted(missing))}; put it back, or delete the file"
-                    )
-                one = Answer(row["student"], row["assignment"], row["question"], row["answer"], 0)
-                given[one.key] = (f"{table}, answer {number}", row["points"].strip(), row["comment"].strip())
+    if not table.is_file():
+        return []
+    csv.field_size_limit(LARGEST)
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise GradingError(f"{table}: is not in UTF-8; save it as CSV UTF-8") from None
+    header = text.partition("\n")[0]
+    delimiter = ";" if header.count(";") > header.count(",") else ","  # where the comma is in decimals
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval=""))
+    for number, row in enumerate(rows, start=1):
+        if missing := set(WRITTEN) - set(row):
+            raise GradingError(f"{table}: no column {', '.join(sorted(missing))}; put it back")
+        row["points"] = row["points"].strip().replace(",", ".")
+        most = float(row["out_of"].replace(",", "."))
+        try:
+            fits = not row["points"] or 0 <= float(row["points"]) <= most
+        except ValueError:
+            fits = False
+        if not fits:
+            raise GradingError(
+                f"{table}, answer {number}: points is {row['points']!r}; write a number from 0 to {most:g}"
+            )
+    return rows
+
+
+def give_points(given: list[dict[str, str]], answers: list[Answer], gradebook: Gradebook) -> list[dict[str, str]]:
+    """Put points and comments of a person into the gradebook, for answers that are still the same.
+
+    Returns:
+        The rows with points or a comment that belong to no answer: of other submissions, or of other words.
+    """
+    by_key = {Answer(r["student"], r["assignment"], r["question"], r["answer"], 0).key: r for r in given}
     for one in answers:
-        place, points, comment = given.get(one.key, ("", "", ""))
+        row = by_key.pop(one.key, {"points": "", "comment": ""})
         grade, remark = stored(one, gradebook)
-        grade.manual_score = number_of(points, one.out_of, place) if points else None
-        grade.needs_manual_grade = not points
-        remark.manual_comment = comment or None
+        grade.manual_score = float(row["points"]) if row["points"] else None
+        grade.needs_manual_grade = not row["points"]
+        remark.manual_comment = row["comment"].strip() or None
     gradebook.db.commit()
-
-
-def number_of(text: str, most: float, place: str) -> float:
-    """Read the points of an answer.
-
-    Raises:
-        GradingError: If they are no number from 0 to `most`.
-    """
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text.replace(",", ".")) <= most:
-            return float(text.replace(",", "."))
-    raise GradingError(f"{place}: points is {text!r}; write a number from 0 to {most:g}")
+    return [{name: row[name] for name in WRITTEN} for row in by_key.values() if row["points"] or row["comment"].strip()]
 
 
 def stored(answer: Answer, gradebook: Gradebook) -> tuple[Any, Any]:
