@@ -21,7 +21,7 @@ NAMES = ("octave_bands", "three_sounds", "weak_network")
 # Answers that earn half of the points of the tests.
 HALF = {
     "octave_bands": ("octave_bands", "octave_power"),
-    "three_sounds": ("coding", "multi_hot", "plan_triples"),
+    "three_sounds": ("count", "encode", "decode", "multi_hot", "plan_triples"),
     "weak_network": ("score", "chance", "build_network"),
 }
 # What a submission does that misbehaves: in a cell of its own before the first answer, or, if indented, in the first
