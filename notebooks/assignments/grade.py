@@ -358,8 +358,10 @@ def troubles(path: Path) -> str:
         name, value = next((one for one in errors if one[0] in STOPPED), errors[0])
         if name == "NotImplementedError":
             missing += [re.sub(r"_\d+$", "", cell_id(cell).removeprefix("test_"))] if is_grade(cell) else []
-        elif name not in ("AssertionError", "NotRun") and not (missing and name == "NameError"):
+        elif name not in ("AssertionError", "NotRun"):
             said.append(f"code cell {number}: {' '.join(f'{name}: {value}'.split())[:200]}")
+    if missing:  # and with them the names that other cells look for
+        said = [one for one in said if ": NameError: " not in one]
     more = [f"and {len(said) - 3} more"] if len(said) > 3 else []
     return "; ".join([f"not attempted: {', '.join(dict.fromkeys(missing))}"] * bool(missing) + said[:3] + more)
 
