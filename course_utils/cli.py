@@ -38,7 +38,18 @@ _MACHINE = ("accelerator", "devices", "precision", "workers")
 _TRAINING = (
     *("model", "width", "head", "norm", "time_pooling", "readout", "train_share", "fresh_pairs", "spec_augment"),
     *("mixup", "pos_weight", "epochs"),
-    *("batch_size", "optimizer", "learning_rate", "beta1", "weight_decay", "schedule", "patience", *_MACHINE),
+    *(
+        "batch_size",
+        "optimizer",
+        "learning_rate",
+        "beta1",
+        "weight_decay",
+        "decay",
+        "clip_norm",
+        "schedule",
+        "patience",
+        *_MACHINE,
+    ),
 )
 
 
@@ -438,7 +449,7 @@ def results(
         if full and data is None:
             raise ConfigurationError("--full runs what is missing at full width: give it --data")
         if data is not None:
-            size = "full size" if full else "width 16"
+            size = "width 64" if full else "width 16"
             base = Config(data=data, width=table.WIDTHS[size], precision="bf16-mixed")
             if not table.run_all(base, out / size.replace(" ", "-"), table.SIZES[size], say=typer.echo):
                 typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)

@@ -13,6 +13,10 @@ class ConfigurationError(ValueError):
     """A configuration that cannot be run; the message names the value and what to do."""
 
 
+# What was computed before there was a field for it, where that is not the field's default.
+_BEFORE = {"decay": "all", "clip_norm": 0.0}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How two clips become a mixture; the defaults are the report's, where it says.
@@ -96,13 +100,17 @@ class Config:
         learning_rate: The highest, where there is a schedule.
         beta1: Adam's first decay rate, the report's "momentum".
         weight_decay: Adam's L2 penalty, or AdamW's decay.
+        decay: What it acts on: the `weights` that multiply an input, or `all`, with biases and batch norm.
+        clip_norm: Shorten a longer gradient to this length; 0 never does, None means 1 for the CRNN and never for CNN10.
         schedule: `constant`, `onecycle`, or `step` (halved every ten epochs).
         patience: Stop after so many epochs without a better validation mAP; 0 never stops early.
         seed: Of everything random.
         skip_bad: Leave out clips that cannot be decoded.
         accelerator: `auto`, `cpu`, `cuda`, `mps`.
         devices: How many, on each machine.
-        precision: `auto` (bf16 on CUDA, else 32 bit), `32-true`, `bf16-mixed`.
+        precision: Of the layers behind the spectrogram, which is always float32: `32-true`; `bf16-mixed`; `16-mixed` with
+            loss scaling; or `auto`: on a GPU of NVIDIA bf16 where it is native (A100, H100, RTX 30 and later), else float16
+            (T4, V100); 32 bit on a CPU and on Apple's GPU.
         workers: Processes that load data; None means none on a CPU, some beside a GPU.
     """
 
@@ -134,13 +142,15 @@ class Config:
     learning_rate: float = 3e-3
     beta1: float = 0.9
     weight_decay: float = 1e-2
+    decay: Literal["weights", "all"] = "weights"
+    clip_norm: float | None = None
     schedule: Literal["constant", "onecycle", "step"] = "onecycle"
     patience: int = 0
     seed: int = 0
     skip_bad: bool = False
     accelerator: str = "auto"
     devices: int = 1
-    precision: str = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -154,6 +164,8 @@ class Config:
                 raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
         if self.noise_snr is not None and not math.isfinite(self.noise_snr):
             raise ConfigurationError(f"noise_snr must be a number, not {self.noise_snr}")
+        if self.clip_norm is not None and not 0 <= self.clip_norm < math.inf:
+            raise ConfigurationError(f"clip_norm must be a number from 0 on, not {self.clip_norm}")
         if not 0 <= self.valid_fraction < 1:
             raise ConfigurationError(f"valid_fraction must be in 0 … 1, not {self.valid_fraction}")
         if not 0 < self.train_share <= 1:
@@ -177,7 +189,7 @@ class Config:
         """Name the decisive values in which a stored configuration differs, as `width: 2 there, 4 now`.
 
         Args:
-            stored: As `decisive` or `to_dict` gave it; a field that is newer than it has its default there.
+            stored: As `decisive` or `to_dict` gave it; a field that is newer than it has the value of that time there.
 
         Raises:
             ConfigurationError: If there is a field that this version does not know.
@@ -191,16 +203,21 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Make a configuration of what `to_dict` gave; a field that is newer than it gets its default.
+        """Make a configuration of what `to_dict` gave; a field that is newer than it gets the value of that time.
 
         Raises:
             ConfigurationError: If there is a field that this version does not know.
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in (_BEFORE | values).items()}
         try:
             return cls(**{**values, "recipe": Recipe(**values["recipe"])})
         except TypeError as error:
             raise ConfigurationError(f"made by another version of the course ({error}); make it again") from error
+
+    @property
+    def clips_gradients_at(self) -> float:
+        """The length that longer gradients are shortened to; 0 if they are not."""
+        return (1.0 if self.model == "crnn" else 0.0) if self.clip_norm is None else self.clip_norm
 
     @property
     def mel(self) -> dict[str, int]:

@@ -6,8 +6,11 @@ frames, periodic Hann window, Slaney's mel scale with filters of equal area.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from course_utils.audio import SAMPLE_RATE
 from course_utils.environment import need_torch
@@ -19,6 +22,29 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 DECIBEL_FLOOR = 1e-10  # the smallest power that is distinguished from silence: −100 dB
+
+
+def in_float32(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a front end compute in float32, whatever the precision of the network behind it.
+
+    Powers of a sound span more than 16 bits can hold: float16 ends at 65,504, bfloat16 has two or three digits, and a GPU
+    transforms no bfloat16 at all. So autocast is off inside, and the result is float32.
+
+    Args:
+        forward: The `forward` of a front end, `(self, waveform, ...)`.
+
+    Returns:
+        The same method, in float32.
+
+    Lesson: 07_training_cnn10
+    """
+
+    @functools.wraps(forward)
+    def forward_in_float32(self: nn.Module, waveform: Tensor, *others: Tensor) -> Any:
+        with torch.autocast(waveform.device.type, enabled=False):
+            return forward(self, waveform.float(), *others)
+
+    return forward_in_float32
 
 
 def frame(waveform: Tensor, frame_length: int, hop_length: int) -> Tensor:
@@ -285,6 +311,7 @@ class MelSpectrogram(nn.Module):
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax), persistent=False)
 
+    @in_float32
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the mel power; a waveform shorter than one frame is filled up with zeros."""
         missing = self.n_fft - waveform.shape[-1]
@@ -309,6 +336,7 @@ class LogMel(nn.Module):
         self.mel = MelSpectrogram(**mel)
         self.noise_snr = noise_snr
 
+    @in_float32
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the log-mel, −100 dB at least."""
         power = self.mel(waveform)

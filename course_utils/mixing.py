@@ -130,7 +130,7 @@ class Batch(NamedTuple):
     Attributes:
         audio: Waveforms, float32 `[B, T]`, or log-mels in dB, float32 `[B, n_mels, frames]`; the shorter ones are
             filled up at the end, with zeros or with −100 dB.
-        lengths: Samples or frames of each, int64 `[B]`.
+        lengths: Samples or frames of each, int64 `[B]`; they stay on the CPU, where they are read.
         multi_hot: The classes, float32 `[B, n_classes]`.
         combination: The combination ID, int64 `[B]`.
     """
@@ -139,6 +139,11 @@ class Batch(NamedTuple):
     lengths: Tensor
     multi_hot: Tensor
     combination: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Move all but the lengths to a device."""
+        audio, multi_hot, combination = (part.to(device) for part in (self.audio, self.multi_hot, self.combination))
+        return Batch(audio, self.lengths, multi_hot, combination)
 
 
 def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: int = 0) -> Batch:

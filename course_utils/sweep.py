@@ -125,6 +125,11 @@ def run_sweep(
         with trial_lock:
             try:
                 state, pruned = _train(trial, base, out, progress, say)
+            except training.DivergedError:
+                with sweep_lock:
+                    study.tell(trial, state=TrialState.FAIL)
+                say(f"trial {trial.number:04d} diverged, and is left out")
+                continue
             except RuntimeError as error:
                 if "out of memory" not in str(error).lower():
                     raise
@@ -156,7 +161,7 @@ def read(path: Path | str) -> dict[str, Any]:
         or `pruned`), `value` (the validation mAP of the epoch that counts, or of the last one if pruned), `params`, `epochs`,
         and `history` (the validation mAP of every epoch); `best`, the number of the best complete trial, or None; and
         `importances`, the share of each hyperparameter in what sets the best tenth of the trials apart, empty while there are
-        too few.
+        too few. A sweep with a `remark` was made in a way that the course has given up since.
 
     Raises:
         ConfigurationError: If it is not such a file.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import math
 import os
 import sys
 import time
@@ -34,11 +35,16 @@ need_torch()
 
 import torch  # noqa: E402
 from lightning_fabric import Fabric  # noqa: E402
+from lightning_fabric.plugins import MixedPrecision, Precision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 FORMAT = 1  # of a checkpoint
+
+
+class DivergedError(ConfigurationError):
+    """A training whose loss is no longer a number; the message says in which epoch, and what to try."""
 
 
 @dataclass
@@ -102,6 +108,7 @@ def train(
 
     Raises:
         ConfigurationError: If the folder holds a run of another configuration.
+        DivergedError: If the loss is no longer a number; the epochs before are kept.
 
     Lesson: 07_training_cnn10
     """
@@ -114,12 +121,13 @@ def train(
     optimizer = make_optimizer(config, network)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     workers = _workers(config, fabric)
-    steps = len(fabric.setup_dataloaders(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
+    steps = len(fabric_batches(fabric, experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
     scheduler = make_schedule(config, optimizer, steps)
     begun = (out / "last.pt").is_file()
     if len(set(fabric.all_gather(torch.tensor(int(begun))).flatten().tolist())) > 1:
         raise ConfigurationError(f"{out}: a checkpoint on one machine and none on another; all need one shared folder")
-    state = restore(out, config, data, network, optimizer, scheduler) if begun else State()
+    precision = fabric.strategy.precision
+    state = restore(out, config, data, network, optimizer, scheduler, precision) if begun else State()
     if config.pos_weight and hasattr(data.train, "set_epoch"):
         data.train.set_epoch(0)  # the same weights, whichever epoch this data has seen
     pos_weight = positive_weights(config, data).to(fabric.device) if config.pos_weight else None
@@ -136,18 +144,18 @@ def train(
             batches = experiment.loader(config, data.train, data.taxonomy, state.epoch + config.seed, workers)
             model.train()
             losses = []
-            for batch in fabric.setup_dataloaders(batches):
-                sounds, lengths, targets = inputs_and_targets(batch, config)
-                loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets, pos_weight=pos_weight)
-                fabric_optimizer.zero_grad()
-                fabric.backward(loss)
-                fabric_optimizer.step()
+            for batch in fabric_batches(fabric, batches):
+                losses.append(training_step(fabric, model, fabric_optimizer, batch, config, pos_weight))
                 scheduler.step()
-                losses.append(loss.detach())
                 bar.update()
                 if len(losses) % 10 == 0:  # reading a loss waits for the device
                     bar.set_postfix(loss=f"{losses[-1]:.3f}", mAP=f"{max(state.best, 0):.3f}")
-            row = {"train_loss": float(torch.stack(losses).mean()), "learning_rate": scheduler.get_last_lr()[0]}
+            row = {"train_loss": mean_loss(fabric, losses), "learning_rate": scheduler.get_last_lr()[0]}
+            if not math.isfinite(row["train_loss"]):
+                raise DivergedError(
+                    f"{out}: the loss of epoch {state.epoch + 1} is no longer a number; use a smaller --learning-rate "
+                    f"than {config.learning_rate:g}, or --precision 32-true, and another folder"
+                )
             row |= validate(model, valid, config, data.taxonomy, state, fabric)
             state.epoch += 1
             improved = row.get("valid_mAP", state.epoch) > state.best
@@ -156,7 +164,7 @@ def train(
             state.history.append({"epoch": state.epoch, **row, "seconds": time.perf_counter() - started})
             if fabric.is_global_zero:
                 counts = improved or scored_epoch(state, config) == state.epoch
-                save(out, config, data, network, optimizer, scheduler, state, counts)
+                save(out, config, data, network, optimizer, scheduler, precision, state, counts)
             fabric.barrier()
             if should_stop(state):
                 break
@@ -164,8 +172,51 @@ def train(
         kept = out / "last.pt"
         state = State(**load_checkpoint(kept)["state"]) if kept.is_file() else State()
         state.interrupted = True
-    bar.close()
+    finally:
+        bar.close()
     return state
+
+
+def training_step(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: Config,
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Take one step of the optimiser on a batch.
+
+    Args:
+        fabric: As `make_fabric` gives it.
+        model: The network, as `fabric.setup` gives it.
+        optimizer: The optimiser, likewise.
+        batch: What to learn from; it is moved to the device.
+        config: The run.
+        pos_weight: See `positive_weights`.
+
+    Returns:
+        The loss, on the device: reading it waits for the device.
+    """
+    sounds, lengths, targets = inputs_and_targets(batch.to(fabric.device), config)
+    loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets, pos_weight=pos_weight)
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    if config.clips_gradients_at:
+        # What is not finite is left to the loss scaling, which skips the step, or to the check of the loss.
+        fabric.clip_gradients(model, optimizer, max_norm=config.clips_gradients_at, error_if_nonfinite=False)
+    optimizer.step()
+    return loss.detach()
+
+
+def fabric_batches(fabric: Fabric, batches: DataLoader) -> DataLoader:
+    """Share batches out among the processes of a run. They stay on the CPU: `Batch.to` moves what is needed elsewhere."""
+    return fabric.setup_dataloaders(batches, move_to_device=False)
+
+
+def mean_loss(fabric: Fabric, losses: list[Tensor]) -> float:
+    """Return the mean over the batches of an epoch and over all processes, so that all of them see what is no number."""
+    return float(fabric.all_reduce(torch.stack(losses).mean()))
 
 
 def inputs_and_targets(batch: Batch, config: Config) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,7 +224,7 @@ def inputs_and_targets(batch: Batch, config: Config) -> tuple[Tensor, Tensor, Te
     targets = targets_of(batch, config.head, batch.multi_hot.shape[1])
     if not config.mixup:
         return batch.audio, batch.lengths, targets
-    order = torch.randperm(len(targets), device=targets.device)
+    order = torch.randperm(len(targets))  # on the CPU, where the lengths are
     share = torch.rand(len(targets), device=targets.device)  # Beta(1, 1): PANNs' choice of mixup
     per_sound = share.reshape(-1, *[1] * (batch.audio.dim() - 1))
     sounds = per_sound * batch.audio + (1 - per_sound) * batch.audio[order]
@@ -233,7 +284,7 @@ def score(
     """
     logits, truths, combinations, losses = [], [], [], []
     for cpu_batch in tqdm(batches, "score", unit="batch", disable=not progress, leave=False):
-        batch = Batch(*(part.to(device) for part in cpu_batch))
+        batch = cpu_batch.to(device)
         output = model(batch.audio, batch.lengths).float()
         target = targets_of(batch, head, taxonomy.n_classes)
         losses.append(binary_cross_entropy_with_logits(output, target, reduction="none").mean(dim=1).cpu())
@@ -296,9 +347,10 @@ def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:
         ConfigurationError: If this machine has no such device or precision.
     """
     _keep_freed_memory()
+    precision = precision_of(config)
     try:
-        parts = {"devices": devices, "num_nodes": machines}
-        return Fabric(accelerator=config.accelerator, precision=_precision(config), **parts)
+        half = [] if precision == "32-true" else [_HalfBehindTheFrontEnd(precision, device_of(config).type)]
+        return Fabric(accelerator=config.accelerator, devices=devices, num_nodes=machines, plugins=half)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"this machine cannot run accelerator {config.accelerator}, {devices} devices, precision {config.precision}: "
@@ -322,10 +374,15 @@ def _machines(config: Config) -> int:
 
 
 def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
-    """Return Adam, AMSGrad or AdamW."""
+    """Return Adam, AMSGrad or AdamW, whose decay acts on what `config.decay` says."""
     kind = {"adam": torch.optim.Adam, "amsgrad": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     how = {"weight_decay": config.weight_decay, "amsgrad": config.optimizer == "amsgrad"}
-    return kind(network.parameters(), config.learning_rate, (config.beta1, 0.999), **how)
+    parts: Any = list(network.parameters())
+    if config.decay == "weights":
+        # Biases, and the scales and shifts of batch norm, are vectors; a weight that multiplies an input is a matrix.
+        vectors = {"params": [p for p in parts if p.ndim < 2], "weight_decay": 0.0}
+        parts = [{"params": [p for p in parts if p.ndim >= 2]}, vectors]
+    return kind(parts, config.learning_rate, (config.beta1, 0.999), **how)
 
 
 def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -351,6 +408,7 @@ def save(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
+    precision: Precision,
     state: State,
     counts: bool,
 ) -> None:
@@ -366,6 +424,7 @@ def save(
         with write_beside(out / "best.pt") as partial:
             torch.save(light, partial)
     whole = {**light, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    whole["precision"] = precision.state_dict()  # the scale of the loss, in float16
     with write_beside(out / "last.pt") as partial:
         torch.save(whole, partial)
 
@@ -377,6 +436,7 @@ def restore(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
+    precision: Precision,
 ) -> State:
     """Go back to the last finished epoch of a run.
 
@@ -395,6 +455,7 @@ def restore(
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     scheduler.load_state_dict(checkpoint["scheduler"])
+    precision.load_state_dict(checkpoint.get("precision", {}))
     return State(**checkpoint["state"])
 
 
@@ -428,6 +489,19 @@ def device_of(config: Config) -> torch.device:
     if config.accelerator in ("auto", "mps", "gpu") and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def precision_of(config: Config) -> str:
+    """Return the precision of a run: what it asks for, or what suits its device.
+
+    On a GPU of NVIDIA that is `bf16-mixed` where bfloat16 is native (from Ampere on: A100, H100, RTX 30), else
+    `16-mixed`, which uses the tensor cores of older ones (T4, V100); elsewhere `32-true`.
+    """
+    if config.precision != "auto":
+        return config.precision
+    if device_of(config).type != "cuda":
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
 def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
@@ -477,18 +551,14 @@ def describe(config: Config, data: Mixtures, out: Path) -> str:
     batches = experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)
     seconds, started = [], time.perf_counter()
     for batch in itertools.islice(batches, 3):
-        sounds, lengths, targets = inputs_and_targets(Batch(*(part.to(fabric.device) for part in batch)), config)
-        loss = binary_cross_entropy_with_logits(model(sounds, lengths), targets)
-        fabric.backward(loss)
-        fabric_optimizer.step()
-        loss.item()  # waits for the device
+        training_step(fabric, model, fabric_optimizer, batch, config).item()  # waits for the device
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
     total = min(seconds) * len(batches) * (config.epochs - done) / (config.devices * _machines(config))
     size = f"{config.model}, {models.count_parameters(network):,} parameters, head {config.head}"
     return (
         f"{size}: {config.epochs - done} epochs of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "
-        f"{_precision(config)}, about {_readable(total)}"
+        f"{precision_of(config)}, about {_readable(total)}"
     )
 
 
@@ -511,11 +581,14 @@ def _keep_freed_memory() -> None:
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # numbers of glibc's malloc.h
 
 
-def _precision(config: Config) -> str:
-    if config.precision != "auto":
-        return config.precision
-    on_cuda = device_of(config).type == "cuda"
-    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+class _HalfBehindTheFrontEnd(MixedPrecision):
+    """Autocast that leaves the inputs of a network alone: Fabric's own rounds waveforms to 16 bits before any layer.
+
+    The front end computes in float32 (`features.in_float32`), and autocast chooses for each layer behind it.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 def _workers(config: Config, fabric: Fabric) -> int:

@@ -27,6 +27,8 @@ TINY = [
     "16",
     "--learning-rate",
     "0.01",
+    "--accelerator",
+    "cpu",
 ]
 
 

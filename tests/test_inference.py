@@ -27,6 +27,7 @@ def run(tones, tmp_path_factory):
             batch_size=16,
             learning_rate=1e-2,
             spec_augment=False,
+            accelerator="cpu",
             recipe=Recipe(joint="slots", slot_seconds=0.5),
         )
         training.train(config, folder, progress=False)
@@ -105,7 +106,9 @@ def test_a_small_hop_says_more_exactly_where_a_sound_is(tmp_path, run):
 
 def test_a_short_recording_is_not_read_with_silence_behind_it(tmp_path, tones):
     """The CRNN is told how much of a window is sound."""
-    config = Config(data=str(tones), model="crnn", test_folds=(3,), epochs=1, recipe=Recipe(slot_seconds=4.0))
+    config = Config(
+        data=str(tones), model="crnn", test_folds=(3,), epochs=1, accelerator="cpu", recipe=Recipe(slot_seconds=4.0)
+    )
     training.train(config, tmp_path / "run", progress=False)
     audio.write(tmp_path / "a.wav", tone(5, 5.0), subtype="FLOAT")  # shorter than a window of 8 s
     network, config, taxonomy, _ = training.load_network(tmp_path / "run")

@@ -56,7 +56,7 @@ class Page(HTMLParser):
 
 
 def train_and_evaluate(data, folder, **options):
-    options = {"recipe": Recipe(joint="slots", slot_seconds=0.5), **options}
+    options = {"recipe": Recipe(joint="slots", slot_seconds=0.5), "accelerator": "cpu", **options}
     config = Config(str(data), width=2, n_mels=16, hop_length=256, batch_size=16, test_folds=(3,), epochs=1, **options)
     training.train(config, folder, progress=False)
     return inference.evaluate(folder, progress=False)
@@ -167,7 +167,7 @@ def test_names_are_escaped_absent_classes_are_named_and_long_sounds_are_cut(tmp_
 @pytest.mark.parametrize(("form", "joint"), [("mel", "overlay"), ("wav", "slots")])
 def test_a_stored_set_is_heard_only_where_it_holds_sound(tones, tmp_path, form, joint):
     recipe = Recipe(joint=joint, slot_seconds=0.5, max_onset=0.3)
-    config = Config(str(tones), n_mels=16, hop_length=256, test_folds=(3,), recipe=recipe)
+    config = Config(str(tones), n_mels=16, hop_length=256, test_folds=(3,), recipe=recipe, accelerator="cpu")
     parts = experiment.prepare(config, progress=False)
     plan = pd.concat([parts.train.plan, parts.valid.plan, parts.test.plan], ignore_index=True)
     made = (parts.test.cache, plan, parts.taxonomy, recipe, config.mel)

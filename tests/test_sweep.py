@@ -24,7 +24,15 @@ SWEPT = sorted(set(re.findall(r"sweep\.published\(\\\"([\w-]+)\\\"\)", LESSONS))
 
 
 def base_of(tones, **changes):
-    options = {"width": 2, "n_mels": 16, "hop_length": 1024, "batch_size": 16, "test_folds": (3,), "epochs": 3}
+    options = {
+        "width": 2,
+        "n_mels": 16,
+        "hop_length": 1024,
+        "batch_size": 16,
+        "test_folds": (3,),
+        "epochs": 3,
+        "accelerator": "cpu",
+    }
     return Config(data=str(tones), recipe=Recipe(joint="slots", slot_seconds=0.5), **{**options, **changes})
 
 

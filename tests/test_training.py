@@ -24,6 +24,7 @@ QUICK = {
     "hop_length": 1024,
     "recipe": Recipe(joint="slots", slot_seconds=0.5),
     "batch_size": 16,
+    "accelerator": "cpu",
 }
 
 

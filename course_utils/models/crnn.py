@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from course_utils.audio import SAMPLE_RATE
 from course_utils.environment import need_torch, need_torchaudio
-from course_utils.features import mel_filterbank, power_to_db, stft
+from course_utils.features import in_float32, mel_filterbank, power_to_db, stft
 
 need_torch()
 need_torchaudio()
@@ -54,8 +54,12 @@ class MelspectrogramStretch(nn.Module):
         advance = torch.linspace(0, torch.pi * hop_length, n_fft // 2 + 1)[:, None]
         self.register_buffer("phase_advance", advance, persistent=False)
 
+    @in_float32
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map waveforms `[B, T]` with lengths `[B]` to `[B, n_mels, frames]` with their lengths in frames."""
+        """Map waveforms `[B, T]` with lengths `[B]` to `[B, n_mels, frames]` with their lengths in frames.
+
+        The lengths may stay on the CPU.
+        """
         spectrum = stft(waveform, self.n_fft, self.hop_length)
         lengths = lengths // self.hop_length + 1
         if self.training and float(torch.rand(())) < self.probability:
@@ -63,9 +67,9 @@ class MelspectrogramStretch(nn.Module):
             spectrum = torchaudio.functional.phase_vocoder(spectrum, rate, self.phase_advance)
             lengths = torch.ceil(lengths / rate).long()
         mel = self.filterbank @ spectrum.abs().square()
-        valid = torch.arange(mel.shape[-1], device=mel.device) < lengths[:, None]
         if self.norm == "db":
             return power_to_db(mel), lengths
+        valid = torch.arange(mel.shape[-1], device=mel.device) < lengths.to(mel.device)[:, None]
         return _whiten(mel, valid[:, None, :]), lengths
 
 
@@ -151,6 +155,7 @@ class CRNN(nn.Module):
     def hidden(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the LSTM gives out, `[B, steps, 128]`, and the number of valid steps `[B]`.
 
+        Packing needs the lengths on the CPU. Where they come from there, as in `mixing.Batch`, a GPU is not waited for.
         A clip that is too short for the convolutions counts as silent up to their reach.
         """
         reach = (self.least_frames() - 1) * self.spectrogram.hop_length
@@ -158,15 +163,17 @@ class CRNN(nn.Module):
         reach = round(reach * (1 + self.spectrogram.spread)) + self.spectrogram.hop_length
         if waveform.shape[-1] < reach:
             waveform = functional.pad(waveform, (0, reach - waveform.shape[-1]))
-        mel, frames = self.spectrogram(waveform, lengths.clamp(min=reach))
+        mel, frames = self.spectrogram(waveform, lengths.cpu().clamp(min=reach))
         x = mel[:, None]
         for convolution in self.convolutions:
             x = convolution(x)
         steps = self.steps(frames).clamp(max=x.shape[-1])
         sequence = x.flatten(1, 2).transpose(1, 2)  # [B, steps, channels × bands]
-        packed = pack_padded_sequence(sequence, steps.cpu(), batch_first=True, enforce_sorted=False)
+        # Packing takes the longest first. Torch would order them by itself, and wait for the device to undo it.
+        order = steps.argsort(descending=True)
+        packed = pack_padded_sequence(sequence[order.to(x.device)], steps[order], batch_first=True)
         hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return hidden, steps.to(hidden.device)
+        return hidden[order.argsort().to(x.device)], steps.to(x.device)
 
     def time_weights(self, hidden: Tensor, steps: Tensor) -> Tensor:
         """Return how much each step counts, `[B, steps]`; every row adds up to 1, what is filled up has 0."""
