@@ -47,6 +47,8 @@ class Grid:
     also_test: dict[str, Recipe] = field(default_factory=dict)
 
 
+# The report's programs decay every parameter, and shorten no gradient.
+_OLD_WAY = {"decay": "all", "clip_norm": 0.0}
 _REPORT = {
     "split": "random",
     "head": "combinations",
@@ -54,6 +56,7 @@ _REPORT = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
+    **_OLD_WAY,
     "schedule": "constant",
     "spec_augment": False,
 }
@@ -74,6 +77,7 @@ _CRNN_REPORT = {
     "learning_rate": 2e-3,
     "beta1": 0.9,
     "weight_decay": 1e-2,
+    **_OLD_WAY,
     "schedule": "step",
     "batch_size": 24,
 }
@@ -272,6 +276,8 @@ def run_grid(
             further[test] = experiment.prepare(dataclasses.replace(config, recipe=recipe), progress)
         if member in found["runs"]:
             _refuse_another(found["runs"][member], config, data, f"{results}, {member}")
+            if remark := found["runs"][member].get("remark"):
+                say(f"{number} of {len(grid.changes)}: {member}; kept, though {remark}")
             continue
         folder = Path(out) / member.replace(", ", "-").replace(" ", "_")
         say(f"{number} of {len(grid.changes)}: {member}; {training.describe(config, data, folder)}")
@@ -298,7 +304,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
         `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
         `combinations` (`true` and `predicted`, one ID a test mixture) and `notes`; and `further`, a report for each other
         test: of a split by clips those of `experiment.by_acquaintance`, and those of `Grid.also_test`. The oldest files
-        lack `combinations` and `further`.
+        lack `combinations` and `further`. A run with a `remark` was made in a way that the course has given up since.
 
     Raises:
         ConfigurationError: If it is not such a file.
@@ -326,11 +332,12 @@ def published_base(name: str, base: Config, test_folds: tuple[int, ...]) -> Conf
     )
 
 
-def published(name: str) -> dict[str, Any]:
+def published(name: str, full: bool = False) -> dict[str, Any]:
     """Read the results that come with the course.
 
     Args:
         name: Of the grid.
+        full: Those of CNN10 at width 64, which may be of a part of the grid.
 
     Returns:
         As `read_results`.
@@ -338,7 +345,27 @@ def published(name: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: If there are none of that name.
     """
-    return read_results(published_file(f"{name}.json"))
+    return read_results(published_file(f"full/{name}.json" if full else f"{name}.json"))
+
+
+def origin(results: dict[str, Any]) -> str:
+    """Say how results were made: the command, and which runs were made in a way that the course has given up since.
+
+    Args:
+        results: As `read_results` gives it.
+
+    Returns:
+        A line, and one for each remark.
+    """
+    remarks: dict[str, list[str]] = {}
+    for name, run in results["runs"].items():
+        if "remark" in run:
+            remarks.setdefault(run["remark"], []).append(name)
+    lines = [results["command"]]
+    for remark, names in remarks.items():
+        which = "all runs" if len(names) == len(results["runs"]) else "; ".join(names)
+        lines.append(f"{remark}: {which}")
+    return "\n".join(lines)
 
 
 def trained(name: str) -> Path:
@@ -386,7 +413,7 @@ def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
 
 
 def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtures, where: str) -> None:
-    differ = config.differences(run["config"])
+    differ = [] if "remark" in run else config.differences(run["config"])
     if run["clips"] != data.fingerprint:
         differ.append(f"other clips than {config.data} holds now")
     if differ:

@@ -17,8 +17,8 @@ from course_utils.files import write_beside, write_json
 FORMAT = 1  # of the table's file
 COMMAND = "make results DATA=FOLDER"
 MARKS = ("<!-- results -->\n", "<!-- end of results -->\n")  # in the README, around the table
-SIZES = {"width 16": "figures/results", "full size": "figures/results/full"}
-WIDTHS = {"width 16": 16, "full size": 64}
+SIZES = {"width 16": "figures/results", "width 64": "figures/results/full"}
+WIDTHS = {"width 16": 16, "width 64": 64}
 TEST_FOLDS = (3,)
 _NO_L2 = "CRNN, the report's recipe without its L2 penalty"
 # Network and recipe, protocol, grid, experiment, what the report has there.
@@ -52,7 +52,7 @@ NOTES = (
     "*Named exactly* is of 55 combinations, *mAP* and *macro F1* of ten labels; of a network with 55 outputs the labels are "
     "sums over combinations. *Macro P, R* are precision and recall of the combinations that are in the test. In brackets: "
     "95 % intervals over recordings, one run each.",
-    "CNN10 has width 16, a quarter of the paper's; the CRNN has its full size. *Full size* is CNN10 of width 64, on a GPU.",
+    "CNN10 has width 16, a quarter of the paper's; the CRNN has its full size.",
     "The clips are copies that went through Vorbis at 22,050 Hz. `python -m course_utils data measured` selects the same 2,148 "
     "from the official release; on those the figures will differ a little.",
 )
@@ -97,12 +97,12 @@ def collect(folders: Mapping[str, Path | str]) -> dict[str, Any]:
     """Put the table together.
 
     Args:
-        folders: Size → the folder of its results files. Without files a size is not measured, nor is any but the first with
-            a part of them.
+        folders: Size → the folder of its results files. The first has all of them or none; others may have some.
 
     Returns:
-        `command`, `notes`, and `rows`: each with `network`, `protocol`, `reported`, and for every size either None or
-        `scores` (name → value, lower and upper bound), `macro_precision`, `macro_recall`, `epochs`.
+        `command`, `notes`, and `rows`: each with `network`, `protocol`, `reported`, and for every size either None, where it
+        is not measured, or `scores` (name → value, lower and upper bound), `macro_precision`, `macro_recall`, `epochs`,
+        `remark` (see `grids.read_results`).
 
     Raises:
         ConfigurationError: If the first size has some of the files and not all, or a file lacks an experiment.
@@ -111,9 +111,7 @@ def collect(folders: Mapping[str, Path | str]) -> dict[str, Any]:
     measured: dict[str, dict[str, dict]] = {}
     for size, folder in folders.items():
         there = [name for name in needed if (Path(folder) / f"{name}.json").is_file()]
-        if there != needed and size != next(iter(folders)):
-            there = []  # not finished, so not measured
-        if there and there != needed:
+        if there and there != needed and size == next(iter(folders)):
             absent = ", ".join(name for name in needed if name not in there)
             raise ConfigurationError(f"{folder}: no results of {absent}; `{COMMAND}` makes them")
         measured[size] = {name: grids.read_results(Path(folder) / f"{name}.json")["runs"] for name in there}
@@ -121,37 +119,63 @@ def collect(folders: Mapping[str, Path | str]) -> dict[str, Any]:
     for network, protocol, grid, experiment, reported in _ROWS:
         row: dict[str, Any] = {"network": network, "protocol": protocol, "reported": reported}
         for size, files in measured.items():
-            if files and experiment not in files[grid]:
+            run = files.get(grid, {}).get(experiment)
+            if run is None and files and size == next(iter(folders)):
                 raise ConfigurationError(
                     f"{folders[size]}/{grid}.json: no experiment {experiment!r}; `{COMMAND}` makes it"
                 )
-            row[size] = _entry(files[grid][experiment]) if files else None
+            row[size] = _entry(run) if run else None
         rows.append(row)
     return {"format": FORMAT, "command": COMMAND, "notes": list(NOTES), "rows": rows}
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
-    """Return the table as Markdown, with its notes."""
+    """Return the table as Markdown, with its notes; and a second one of what was measured at width 64."""
     small, full = SIZES
-    head = [
-        "network and recipe",
-        "protocol",
-        "epochs",
-        "the report has",
-        *_SCORES,
-        "macro P, R of 55",
-        f"{full}: {next(iter(_SCORES))}",
-    ]
+    marks = _marks(found)
+    head = ["network and recipe", "protocol", "epochs", "the report has", *_SCORES, "macro P, R of 55"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in found["rows"]:
-        entry, large = row[small], row[full]
+        entry = row[small]
         scores = [_with_interval(entry["scores"][name]) if entry else "not measured" for name in _SCORES]
         both = f"{entry['macro_precision']:.2f}, {entry['macro_recall']:.2f}" if entry else "not measured"
-        last = _with_interval(large["scores"][next(iter(_SCORES))]) if large else "not measured"
         epochs = str(entry["epochs"]) if entry else "–"
-        cells = [row["network"], row["protocol"], epochs, row["reported"] or "–", *scores, both, last]
+        cells = [row["network"] + marks[_remark(entry)], row["protocol"], epochs, row["reported"] or "–", *scores, both]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n\n" + "\n\n".join(found["notes"]) + "\n"
+    paragraphs = ["\n".join(lines), *found["notes"]]
+    if any(row[full] for row in found["rows"]):
+        paragraphs += ["**CNN10 at width 64**, the paper's, beside width 16:", _widths(found, marks)]
+    paragraphs += [f"{mark.strip()} {remark[0].upper()}{remark[1:]}." for remark, mark in marks.items() if remark]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _remark(entry: Mapping[str, Any] | None) -> str:
+    return entry["remark"] if entry else ""
+
+
+def _marks(found: Mapping[str, Any]) -> dict[str, str]:
+    """Give every remark of a run a mark, in the order of the table; no remark has none."""
+    remarks = dict.fromkeys(_remark(row[size]) for size in SIZES for row in found["rows"])
+    remarks.pop("", None)
+    return {"": "", **{remark: f" {mark}" for remark, mark in zip(remarks, "†‡§¶", strict=False)}}
+
+
+def _widths(found: Mapping[str, Any], marks: Mapping[str, str]) -> str:
+    """Return the table of what was measured at both widths."""
+    shown = list(_SCORES)[:2]
+    head = ["recipe", "protocol", "epochs", *(f"{name}, {size}" for name in shown for size in SIZES)]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in found["rows"]:
+        small, full = (row[size] for size in SIZES)
+        if not full:
+            continue
+        scores = [
+            _with_interval(entry["scores"][name]) + marks[_remark(entry)] if entry else "not measured"
+            for name in shown
+            for entry in (small, full)
+        ]
+        lines.append(f"| {' | '.join([row['network'], row['protocol'], str(full['epochs']), *scores])} |")
+    return "\n".join(lines)
 
 
 def write(found: Mapping[str, Any], path: Path | str, readme: Path | str) -> None:
@@ -191,6 +215,7 @@ def _entry(run: Mapping[str, Any]) -> dict[str, Any]:
         "macro_precision": macro["precision"],
         "macro_recall": macro["recall"],
         "epochs": len(run["history"]["epoch"]),
+        "remark": run.get("remark", ""),
     }
 
 

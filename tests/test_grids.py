@@ -24,7 +24,7 @@ SMALL = Grid("two small ones", {"spec_augment": False}, {"plain": {}, "mixup, se
 def base(tones, monkeypatch):
     monkeypatch.setitem(GRIDS, "small", SMALL)
     recipe = Recipe(joint="slots", slot_seconds=0.5)
-    options = {"width": 2, "n_mels": 16, "hop_length": 1024, "batch_size": 16, "recipe": recipe}
+    options = {"width": 2, "n_mels": 16, "hop_length": 1024, "batch_size": 16, "accelerator": "cpu", "recipe": recipe}
     return Config(data=str(tones), test_folds=(3,), epochs=2, **options)
 
 
@@ -185,18 +185,64 @@ def test_what_a_lesson_loads_was_made_by_that_grid(name):
     assert len({run["clips"] for run in found["runs"].values()}) == 1
     assert len({str(run["report"]) for run in found["runs"].values()}) == len(made)
     free = {"width", "epochs", "train_folds", "valid_folds", "test_folds", "skip_bad", "precision"}
-    chosen = {field: set() for field in free}
+    chosen = {}
     for key, run in found["runs"].items():
         config = Config.from_dict({**run["config"], "data": ""})
         there, wanted = config.decisive(), made[key].decisive()
-        assert {field for field in there if there[field] != wanted[field]} <= free
+        given_up = {"decay", "clip_norm"} if "remark" in run else set()
+        assert {field for field in there if there[field] != wanted[field]} <= free | given_up
         for field in free - GRIDS[name].common.keys() - GRIDS[name].changes[key].keys():
-            chosen[field].add(str(there[field]))
+            chosen.setdefault((field, "remark" in run), set()).add(str(there[field]))
         assert len(run["history"]["epoch"]) == config.epochs >= run["scored_epoch"]
     assert {field for field, values in chosen.items() if len(values) > 1} == set()
     path = RESULTS / f"{name}.json"
     assert not re.search(r"/(?:root|home|tmp|work|Users)/", path.read_text(encoding="utf-8"))
     assert path.stat().st_size < 2_000_000
+
+
+def test_what_was_computed_in_16_bits_says_so():
+    for name in LOADED:
+        for key, one in grids.published(name)["runs"].items():
+            in_bf16 = one["config"]["precision"] == "bf16-mixed"
+            assert ("remark" in one) == in_bf16, (name, key)
+            assert not in_bf16 or one["remark"].startswith("made before the repair, in bf16")
+        remarks = {one["remark"] for one in grids.published(name)["runs"].values() if "remark" in one}
+        assert all(remark in grids.origin(grids.published(name)) for remark in remarks)
+    for name in SWEPT:
+        assert json.loads((RESULTS / f"{name}.json").read_text())["remark"].startswith(
+            "made before the repair, in bf16"
+        )
+
+
+def test_the_full_size_results_are_a_part_of_their_grids():
+    files = sorted((RESULTS / "full").glob("*.json"))
+    assert [path.stem for path in files] == ["as-reported", "cnn10-splits"]
+    for path in files:
+        found, beside = grids.published(path.stem, full=True), grids.published(path.stem)
+        assert (
+            set(found["runs"]) <= set(beside["runs"])
+            and f"--results figures/results/full/{path.name}" in found["command"]
+        )
+        for key, one in found["runs"].items():
+            assert one["config"]["width"] == 64 and one["device"].startswith("NVIDIA") and "H100" in one["remark"]
+            own = {"width"}
+            assert {k for k, v in one["config"].items() if v != beside["runs"][key]["config"].get(k, v)} == own
+            assert one["clips"] == beside["runs"][key]["clips"]
+
+
+def test_a_run_with_a_remark_is_kept_and_said(base, tmp_path, monkeypatch):
+    found, _ = run(base, tmp_path)
+    found["runs"]["plain"] |= {"remark": "made by hand"}
+    found["runs"]["plain"]["config"]["decay"] = "all"
+    (tmp_path / "small.json").write_text(json.dumps(found))
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
+    again, said = run(base, tmp_path)
+    assert again == found and said == ["1 of 2: plain; kept, though made by hand"]
+    assert grids.origin(found) == "a command\nmade by hand: plain"
+    found["runs"]["plain"]["clips"] = "others"
+    (tmp_path / "small.json").write_text(json.dumps(found))
+    with pytest.raises(ConfigurationError, match="other clips"):
+        run(base, tmp_path)
 
 
 def test_lessons_load_results_and_all_results_are_loaded():

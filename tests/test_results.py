@@ -51,23 +51,39 @@ def test_the_reports_own_figures_stand_in_the_rows_of_its_own_protocol(found):
 
 
 def test_what_is_not_measured_says_so(found):
-    assert all(row["full size"] is None for row in found["rows"]) or (HERE["full size"]).is_dir()
     none = copy.deepcopy(found)
-    none["rows"][0] |= {"width 16": None, "full size": None}
+    none["rows"][0] |= {"width 16": None}
     line = results.to_markdown(none).splitlines()[2]
-    assert line.count("not measured") == 5
+    assert line.count("not measured") == 4
 
 
-def test_a_measured_full_size_has_a_column_of_its_own(found):
-    both = copy.deepcopy(found)
-    both["rows"][0]["full size"] = {**both["rows"][0]["width 16"], "scores": {"named exactly": [0.5, 0.4, 0.6]}}
-    assert results.to_markdown(both).splitlines()[2].endswith("| 0.50 [0.40, 0.60] |")
+def test_width_64_stands_beside_width_16_in_a_table_of_its_own(found):
+    text = results.to_markdown(found)
+    table = text.partition("**CNN10 at width 64**")[2].splitlines()
+    rows = [line for line in table if line.startswith("| CNN10")]
+    measured = [row for row in found["rows"] if row["width 64"]]
+    assert len(rows) == len(measured) == 5
+    for line, row in zip(rows, measured, strict=True):
+        run = {size: row[size]["scores"]["mAP"][0] for size in results.SIZES}
+        assert all(f"| {value:.2f} [" in line for value in run.values()) and "not measured" not in line
+    assert text.count("‡") == 2 * 5 + 1 and "‡ Made on an H100 in bf16" in text
+    without = copy.deepcopy(found)
+    for row in without["rows"]:
+        row["width 64"] = None
+    assert "width 64" not in results.to_markdown(without)
+
+
+def test_rows_made_before_the_repair_are_marked(found):
+    lines = results.to_markdown(found).splitlines()
+    for row, line in zip(found["rows"], lines[2:], strict=False):
+        assert line.startswith(f"| {row['network']} †") == bool(row["width 16"]["remark"])
+    assert "† Made before the repair, in bf16" in "\n".join(lines)
 
 
 def test_a_size_with_half_of_its_files_is_refused(tmp_path):
     (tmp_path / "crnn-splits.json").write_bytes((HERE["width 16"] / "crnn-splits.json").read_bytes())
     with pytest.raises(ConfigurationError, match="no results of as-reported, cnn10-splits, crnn-repair"):
-        results.collect({"width 16": tmp_path, "full size": tmp_path / "none"})
+        results.collect({"width 16": tmp_path, "width 64": tmp_path / "none"})
 
 
 def test_a_file_without_an_experiment_is_refused(tmp_path):
@@ -77,7 +93,7 @@ def test_a_file_without_an_experiment_is_refused(tmp_path):
             del file["runs"]["repaired, random"]
         (tmp_path / f"{name}.json").write_text(json.dumps(file))
     with pytest.raises(ConfigurationError, match=r"crnn-splits\.json: no experiment 'repaired, random'"):
-        results.collect({"width 16": tmp_path, "full size": tmp_path / "none"})
+        results.collect({"width 16": tmp_path, "width 64": tmp_path / "none"})
 
 
 def test_the_readme_keeps_all_but_the_table(found, tmp_path):
@@ -102,7 +118,7 @@ def test_all_grids_are_run_with_their_own_epochs_and_folds(tones, tmp_path, monk
     common = {"n_mels": 16, "hop_length": 1024, "batch_size": 16, "spec_augment": False}
     small = {"one": Grid("one", common, {"a": {}}, 1), "two": Grid("two", common, {"b": {"split": "clips"}}, 2, (1, 2))}
     monkeypatch.setattr(grids, "GRIDS", small)
-    base, said = Config(data=str(tones), width=2, precision="32-true"), []
+    base, said = Config(data=str(tones), width=2, precision="32-true", accelerator="cpu"), []
     assert results.run_all(base, tmp_path / "runs", tmp_path / "results", False, said.append)
     one, two = (grids.read_results(tmp_path / "results" / f"{name}.json") for name in small)
     assert len(one["runs"]["a"]["history"]["epoch"]) == 1 and len(two["runs"]["b"]["history"]["epoch"]) == 2
@@ -118,5 +134,7 @@ def test_all_grids_are_run_with_their_own_epochs_and_folds(tones, tmp_path, monk
 def test_the_published_commands_are_those_of_make_results(name):
     grid, found = grids.GRIDS[name], grids.published(name)
     words = set(re.findall(r"--[\w-]+ \S+", found["command"]))
-    assert {f"--epochs {grid.epochs}", "--width 16", "--precision bf16-mixed", "--test-folds 3"} <= words
+    precisions = {run["config"]["precision"] for run in found["runs"].values() if "remark" not in run} or {"bf16-mixed"}
+    assert {f"--epochs {grid.epochs}", "--width 16", "--test-folds 3"} <= words
+    assert {f"--precision {precision}" for precision in precisions} <= words
     assert (f"--train-folds {','.join(map(str, grid.train_folds or ()))}" in words) == bool(grid.train_folds)
