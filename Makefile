@@ -5,6 +5,8 @@
 # make figures    draw the static diagrams anew
 # make colab REPO=owner/name REF=tag    put a Colab badge and the course's address into the notebooks    (REPO= takes them out)
 # make assignments    write the student copies of the assignments      make grade SUBMITTED=FOLDER    grade what was handed in
+# make test-machines    run lessons and numerical tests as on four other kinds of machine, and say what is close to its tolerance
+# make test-gpu WHEELS=FOLDER    run GPU tests and lessons beside an NVIDIA GPU, without a network      make wheels WHEELS=FOLDER    fill that folder
 # make test-alone    run each notebook alone, in an empty folder       (some: ALONE='0[67]*')
 # make test-browser    go through every lesson in a real browser
 # make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest
@@ -21,7 +23,7 @@ LAB_ARGS ?=
 # In a container one is often root, and JupyterLab then starts only when told so.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: install install-instructor lab test test-alone test-browser test-oldest test-newest notebooks results figures \
+.PHONY: install install-instructor lab test test-machines test-gpu wheels test-alone test-browser test-oldest test-newest notebooks results figures \
 	colab assignments grade lint clean-data clean
 
 install: $(INSTALLED)
@@ -53,6 +55,17 @@ endef
 
 test: install install-instructor
 	$(call suite,$(BIN))
+	$(BIN)/python tests/machines/run.py --short
+
+test-machines: install
+	$(BIN)/python tests/machines/run.py
+
+# With the Python that has torch for this GPU; it needs no set-up and no network.
+test-gpu:
+	$(PYTHON) tests/gpu/run.py $(if $(WHEELS),--wheels '$(WHEELS)') $(GPU_ARGS)
+
+wheels: install
+	$(BIN)/python tests/gpu/run.py wheels '$(WHEELS)'
 
 test-alone: install
 	COURSE_ALONE='$(or $(ALONE),*)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=0 tests/test_alone.py

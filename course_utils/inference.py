@@ -89,7 +89,7 @@ def probabilities(
     sounds = torch.from_numpy(np.ascontiguousarray(waveforms, np.float32)).to(device)
     if lengths is None:
         lengths = np.full(len(sounds), sounds.shape[-1])
-    logits = network(sounds, torch.as_tensor(lengths, device=device))
+    logits = network(sounds, torch.as_tensor(lengths))
     scores = logits.float().sigmoid().cpu().double().numpy()
     return scores if config.head == "labels" else evaluation.combinations_to_labels(scores, taxonomy)
 

@@ -23,6 +23,14 @@ class Profile:
     data: str
 
     @property
+    def accelerator(self) -> str:
+        """Where networks are trained: at lesson size on the CPU, also beside a GPU; at full size on what is there.
+
+        A lesson's network is too small for a GPU to gain anything, and on the CPU a lesson ends the same way everywhere.
+        """
+        return "auto" if self.is_full else "cpu"
+
+    @property
     def is_full(self) -> bool:
         """Whether the full networks are wanted."""
         return self.size == "full"
@@ -41,5 +49,6 @@ def current() -> Profile:
     size, data = os.environ.get("COURSE_SIZE", "lesson"), os.environ.get("COURSE_DATA", "mini")
     if size not in ("lesson", "full"):
         raise ValueError(f"COURSE_SIZE is 'lesson' or 'full', not {size!r}")
-    print(f"size: {size}, data: {data}")
+    where = "on a GPU if there is one" if size == "full" else "on the CPU, as a GPU gains nothing at this size"
+    print(f"size: {size}, data: {data}, training {where}")
     return Profile(size, data)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import logging
 import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +43,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot  # noq
 from torch.utils.data import DataLoader  # noqa: E402
 
 FORMAT = 1  # of a checkpoint
+
+# On a GPU, Fabric advises to multiply float32 in fewer digits. The mel filterbank needs all of them.
+logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
+    lambda record: "float32_matmul_precision" not in record.getMessage()
+)
+# With loss scaling the first steps of the optimiser may be skipped, and the schedule goes on: torch would call that a mistake.
+warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
 
 
 class DivergedError(ConfigurationError):
@@ -166,6 +175,7 @@ def train(
                 counts = improved or scored_epoch(state, config) == state.epoch
                 save(out, config, data, network, optimizer, scheduler, precision, state, counts)
             fabric.barrier()
+            _give_memory_back()
             if should_stop(state):
                 break
     except KeyboardInterrupt:  # what counts is what is on the disk: whole epochs
@@ -576,6 +586,13 @@ def _keep_freed_memory() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _give_memory_back() -> None:
+    """Give freed memory back to the system, once an epoch: batches of many lengths leave gaps, which add up to gigabytes."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # numbers of glibc's malloc.h

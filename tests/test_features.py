@@ -117,12 +117,19 @@ def test_filterbank_equals_librosa_and_torchaudio(mel_scale, norm, n_fft, n_mels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = librosa.filters.mel(
-            sr=22_050, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=11_025.0, htk=mel_scale == "htk", norm=norm
+            sr=22_050,
+            n_fft=n_fft,
+            n_mels=n_mels,
+            fmin=fmin,
+            fmax=11_025.0,
+            htk=mel_scale == "htk",
+            norm=norm,
+            dtype=np.float64,
         )
-    close(ours, theirs, 1e-6 if mel_scale == "slaney" else 2e-5)
+    close(ours, theirs, 1e-6)
     bins = n_fft // 2 + 1
     torchs = torchaudio.functional.melscale_fbanks(bins, fmin, 11_025.0, n_mels, 22_050, norm, mel_scale).T
-    close(ours, torchs, 2e-5)
+    close(ours, torchs, 2e-4)  # in 32 bits, where the edges of narrow filters are off by more than their last digit
 
 
 @pytest.mark.parametrize("mel_scale", ["slaney", "htk"])

@@ -220,3 +220,12 @@ def test_the_crnn_asks_the_device_for_no_lengths(monkeypatch):
         network.spectrogram.probability = 0.0
         logits = network(torch.zeros(2, 100_000, device="meta"), torch.tensor([100_000, 70_000]))
         assert logits.shape == (2, 10)
+
+
+def test_no_advice_to_multiply_in_fewer_digits_reaches_a_lesson(caplog):
+    from lightning_fabric.utilities.rank_zero import rank_zero_info
+
+    with caplog.at_level("INFO"):
+        rank_zero_info("you should set `torch.set_float32_matmul_precision('medium' | 'high')`")
+        rank_zero_info("Initializing distributed")
+    assert [record.getMessage() for record in caplog.records] == ["Initializing distributed"]

@@ -69,7 +69,7 @@ class MelspectrogramStretch(nn.Module):
         mel = self.filterbank @ spectrum.abs().square()
         if self.norm == "db":
             return power_to_db(mel), lengths
-        valid = torch.arange(mel.shape[-1], device=mel.device) < lengths.to(mel.device)[:, None]
+        valid = torch.arange(mel.shape[-1], device=mel.device) < lengths.to(mel.device, non_blocking=True)[:, None]
         return _whiten(mel, valid[:, None, :]), lengths
 
 
@@ -171,9 +171,10 @@ class CRNN(nn.Module):
         sequence = x.flatten(1, 2).transpose(1, 2)  # [B, steps, channels × bands]
         # Packing takes the longest first. Torch would order them by itself, and wait for the device to undo it.
         order = steps.argsort(descending=True)
-        packed = pack_padded_sequence(sequence[order.to(x.device)], steps[order], batch_first=True)
+        there, back, steps_there = (part.to(x.device, non_blocking=True) for part in (order, order.argsort(), steps))
+        packed = pack_padded_sequence(sequence[there], steps[order], batch_first=True)
         hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return hidden[order.argsort().to(x.device)], steps.to(x.device)
+        return hidden[back], steps_there
 
     def time_weights(self, hidden: Tensor, steps: Tensor) -> Tensor:
         """Return how much each step counts, `[B, steps]`; every row adds up to 1, what is filled up has 0."""
