@@ -72,7 +72,8 @@ def test_the_wheel_holds_the_rooms_and_the_results_and_nothing_else(wheel):
     rooms = {f"course_utils/{name}" for name in content(ROOT / "course_utils") if name.endswith(".py")}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     patterns = settings["package-data"]["course_utils.results"]
-    results = {path.name for pattern in patterns for path in (ROOT / "figures" / "results").glob(pattern)}
+    place = ROOT / "figures" / "results"
+    results = {path.relative_to(place).as_posix() for pattern in patterns for path in place.glob(pattern)}
     assert held == rooms | {f"course_utils/results/{name}" for name in results}
     some = {"files.py", "cli.py", "datasets/mini.py", "models/crnn.py", "results/crnn.pt", "results/clips.txt"}
     assert {f"course_utils/{name}" for name in some} <= held

@@ -388,7 +388,7 @@ def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch)
     common = {"n_mels": 16, "hop_length": 1024, "batch_size": 16, "recipe": Recipe(joint="slots", slot_seconds=0.5)}
     monkeypatch.setitem(GRIDS, "small", Grid("small", common, {"one": {}}, 1))
     results = tmp_path / "results.json"
-    options = ("--width", 2, "--epochs", 1, "--test-folds", 3)
+    options = ("--width", 2, "--epochs", 1, "--test-folds", 3, "--accelerator", "cpu")
     said = call("grid", "small", "--data", tones, "--out", tmp_path, "--results", results, *options).output
     assert "1 of 1: one" in said and "exact_match" in said
     command = json.loads(results.read_text())["command"]
