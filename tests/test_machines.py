@@ -1,0 +1,126 @@
+"""What `make test-machines` watches: code that is watched gives the same answers, and what hangs on last digits is found."""
+
+import ast
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent / "machines"
+
+
+@pytest.fixture(scope="module")
+def run():
+    spec = importlib.util.spec_from_file_location("machines_run", HERE / "run.py")
+    module = sys.modules["machines_run"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """Run code with everything watched; return its names, and what was noted."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("COURSE_MARGINS", str(tmp_path / "notes.jsonl"))
+    import margins
+
+    def execute(code, **names):
+        tree = ast.fix_missing_locations(margins.Watch("here").visit(ast.parse(code)))
+        exec(compile(tree, "here", "exec"), names)
+        return names, [json.loads(line) for line in (tmp_path / "notes.jsonl").read_text().splitlines()]
+
+    return execute
+
+
+def test_watched_code_gives_the_same_answers(watched):
+    code = """
+answers = [x < 0.5, 0.1 < x < 0.2, 0.3 < x < 1 / 0 if False else x == 0.125, x >= 1, "a" < "b", 2 > 1]
+mask = (array > 1).tolist()
+text = f"{x:.2f} {x:5.1%} {x!r} {x}", array.round(1).tolist(), round(x, 1)
+"""
+    array, plain = np.array([0.51, 1.26]), {}
+    exec(code, names := {"x": 0.125, "array": array})
+    plain = {key: names[key] for key in ("answers", "mask", "text")}
+    found, notes = watched(code, x=0.125, array=array)
+    assert {key: found[key] for key in plain} == plain
+    assert {"place": "here", "line": 4, "text": "{x:.2f}", "places": 2, "values": [0.125]} in notes
+    assert [n["values"] for n in notes if n["text"] == "array.round(1)"] == [[0.51, 1.26]]
+    pairs = [(n["left"], n["sign"], n["right"]) for n in notes if "sign" in n]
+    assert (0.1, "<", 0.125) in pairs and (0.125, "<", 0.2) in pairs and (2.0, ">", 1.0) not in pairs
+
+
+def test_a_chain_stops_where_python_would(watched):
+    found, notes = watched("answer = 0.5 < x < 3.5", x=0.25)
+    assert found["answer"] is False and len(notes) == 1
+
+
+def note(**more):
+    return {"place": "a.ipynb cell 1", "line": 1, "text": "what", **more}
+
+
+def error(left, right=1e-5):
+    return note(sign="<", left=left, right=right, tolerance=True)
+
+
+def rounded(value):
+    return note(places=2, values=[value])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [
+        (error(9e-7), error(8e-7), None),  # a factor of eleven to spare
+        (error(9e-6), error(8e-6), 0.9),
+        (error(1.2e-5), error(1.1e-5), 0.909),  # shut out, and nearly not
+        (error(9e-6), error(9e-6), None),  # the same everywhere: no rounding
+        (error(0.5), error(0.7), None),  # shut out by far
+        (rounded(0.1251), rounded(0.1252), 1.0),  # 0.13 everywhere, but near to 0.12
+        (rounded(0.1299), rounded(0.1298), None),
+        (
+            note(sign=">", left=0.30, right=0.2, tolerance=False),
+            note(sign=">", left=0.22, right=0.2, tolerance=False),
+            4,
+        ),
+        (
+            note(sign=">", left=0.80, right=0.2, tolerance=False),
+            note(sign=">", left=0.81, right=0.2, tolerance=False),
+            None,
+        ),
+    ],
+)
+def test_what_has_less_than_a_factor_of_ten_to_spare_is_said(run, one, other, share):
+    found = run.too_close({"one": [one], "other": [other]}, set())
+    assert [float(line.split()[0]) for line in found] == ([] if share is None else [pytest.approx(share, abs=0.006)])
+
+
+def test_a_rounded_number_that_is_not_compared_may_differ(run):
+    notes = {"one": [rounded(0.1251)], "other": [rounded(0.1249)]}
+    assert run.too_close(notes, set()) and not run.too_close(notes, {"a.ipynb cell 1"})
+
+
+def test_every_setting_occurs_on_some_machine(run):
+    machines = run.machines().values()
+    values = {(key, value) for settings in machines for key, value in settings.items()}
+    wanted = {
+        "ATEN_CPU_CAPABILITY": {"default", "avx2"},
+        "ONEDNN_MAX_CPU_ISA": {"SSE41", "AVX2"},
+        "MKL_CBWR": {"COMPATIBLE"},
+        "OMP_NUM_THREADS": {"1", "2"},
+        "PYTHONHASHSEED": {"0", "random"},
+        "LANG": {"C"},
+        run.HIGH_RESOLUTION: {"yes"},
+    }
+    assert len(machines) == 4
+    assert {(key, value) for key, several in wanted.items() for value in several} <= values
+    keys = {key for key, _ in values}
+    assert {"NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "TZ"} <= keys
+    assert len([value for key, value in values if key == "TZ"]) == 2
+
+
+def test_the_short_part_is_another_instruction_set_and_lessons_that_are_there(run):
+    assert run.another_instruction_set() in ({**run.AVX2_ATEN, **run.AVX2_ONEDNN}, run.OLD_ONEDNN)
+    there = {path.name[:2] for path in (run.ROOT / "notebooks").glob("*.ipynb")}
+    assert set(run.TRAINING) <= there
