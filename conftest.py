@@ -9,4 +9,4 @@ def pytest_collectstart(collector):
     """
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("text/html",)
-        collector.sanitize_patterns[r"<Figure size \d+x\d+ with"] = "<Figure with"
+        collector.sanitize_patterns[r"<Figure size [\d.]+x[\d.]+ with"] = "<Figure with"

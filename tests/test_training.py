@@ -171,7 +171,7 @@ def test_scores_do_not_depend_on_the_other_mixtures_of_a_batch(tones):
         batches = experiment.loader(dataclasses.replace(config, batch_size=size), data.test, data.taxonomy)
         assert len({int(n) for batch in batches for n in batch.lengths}) > 1
         scores.append(training.score(network, batches, "labels", data.taxonomy, torch.device("cpu")).label_scores)
-    assert np.abs(scores[0] - scores[1]).max() < 1e-6
+    assert np.abs(scores[0] - scores[1]).max() < 1e-5
 
 
 def test_nor_do_those_of_longer_mixtures_than_the_run_was_trained_on(tones):
