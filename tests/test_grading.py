@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import samples
 
-SECONDS = 25  # what a cell may take
+SECONDS = 15  # what a cell may take
 
 # --- Harmful work ----------------------------------------------------------------------------------------------------
 
@@ -32,9 +32,9 @@ def mischief(grade, released, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("student", "points", "message"),
     [
-        ("loops", 12, "TookTooLong: stopped after 25 s"),
-        ("loops_on", 0, "TookTooLong: stopped after 25 s"),
-        ("loops_inside", 10, "TookTooLong: stopped after 25 s"),
+        ("loops", 12, "TookTooLong: stopped after 15 s"),
+        ("loops_on", 0, "TookTooLong: stopped after 15 s"),
+        ("loops_inside", 10, "TookTooLong: stopped after 15 s"),
         ("fakes", 11, ""),
         ("prints", 12, "PrintedTooMuch: stopped after 1,000,000 characters"),
         ("deletes", 12, "PermissionError: not allowed while grading: rmtree"),

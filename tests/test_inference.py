@@ -100,7 +100,7 @@ def test_a_small_hop_says_more_exactly_where_a_sound_is(tmp_path, run):
         found = inference.predict(run, tmp_path / "a.wav", hop=hop).timeline
         return float(np.average((found["start"] + found["end"]) / 2, weights=found["street_music"] ** 4))
 
-    assert place(0.1) == pytest.approx(6.8, abs=0.3)
+    assert 6.5 < place(0.1) < 7.1  # its middle is at 6.8 s
     assert len(inference.predict(run, tmp_path / "a.wav", hop=0.1).timeline) == 124
 
 
@@ -137,4 +137,4 @@ print(*peak_megabytes("minutes.flac"), *peak_megabytes("hour.flac"))
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     few, before, many, after = map(float, printed.split())
-    assert (few, many) == (15, 450) and after - before < 100 and after < 1000
+    assert (few, many) == (15, 450) and after - before < 200 and after < 1000
