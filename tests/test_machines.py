@@ -4,10 +4,12 @@ import ast
 import importlib.util
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 HERE = Path(__file__).resolve().parent / "machines"
 
@@ -50,6 +52,14 @@ text = f"{x:.2f} {x:5.1%} {x!r} {x}", array.round(1).tolist(), round(x, 1)
     assert [n["values"] for n in notes if n["text"] == "array.round(1)"] == [[0.51, 1.26]]
     pairs = [(n["left"], n["sign"], n["right"]) for n in notes if "sign" in n]
     assert (0.1, "<", 0.125) in pairs and (0.125, "<", 0.2) in pairs and (2.0, ">", 1.0) not in pairs
+
+
+def test_watching_a_number_with_a_gradient_warns_of_nothing(watched):
+    weight = torch.ones((), requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, notes = watched('answer = weight < 1e-4, f"{weight.item():.2f}"', weight=weight)
+    assert notes[0]["left"] == 1.0
 
 
 def test_a_chain_stops_where_python_would(watched):
@@ -124,3 +134,17 @@ def test_the_short_part_is_another_instruction_set_and_lessons_that_are_there(ru
     assert run.another_instruction_set() in ({**run.AVX2_ATEN, **run.AVX2_ONEDNN}, run.OLD_ONEDNN)
     there = {path.name[:2] for path in (run.ROOT / "notebooks").glob("*.ipynb")}
     assert set(run.TRAINING) <= there
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def test():\n>   assert 1 == 2\nE   assert 1 == 2\nE    and more\n", "E   assert 1 == 2  E    and more"),
+        (
+            "#x1B[94mCell 6: differs\nInput:\n#x1B[0mx = 1\n#x1B[94mTraceback:#x1B[0m\n mismatch 'stdout'\n\n<<< old\n0.1\n",
+            "mismatch 'stdout'  <<< old  0.1",
+        ),
+    ],
+)
+def test_what_failed_says_why(run, text, expected):
+    assert run._reason(text) == expected

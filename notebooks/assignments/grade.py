@@ -32,6 +32,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+# jsonschema would build a grammar of web addresses when it is imported, for seconds in each process; no notebook needs it.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 import nbformat
 import psutil
 from nbclient.exceptions import DeadKernelError

@@ -203,7 +203,7 @@ def _number(value: Any) -> float | None:
     if hasattr(value, "numel") and value.numel() != 1:
         return None
     try:
-        return float(value)
+        return float(value.detach() if hasattr(value, "detach") else value)  # torch warns of a gradient that is lost
     except (TypeError, ValueError):
         return None
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -160,9 +161,10 @@ def _counted(junit: Path) -> tuple[int, dict[str, str]]:
 
 
 def _reason(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("E ", "- ", "+ ", "mismatch"))]
-    return "  ".join((telling or lines[-3:])[:4])[:300]
+    """Return what pytest's lines with E say, or nbval behind the cell's own lines."""
+    plain = re.sub(r"(#x1B|\x1b)\[\d+m", "", text)  # without colours
+    lines = [line.strip() for line in (plain.partition("Traceback:")[2] or plain).splitlines() if line.strip()]
+    return "  ".join([line for line in lines if line.startswith("E ")][:4] or lines[:8])[:300]
 
 
 def _noted(folder: Path) -> list[dict[str, Any]]:
