@@ -92,7 +92,17 @@ def rounded(value):
         (
             note(sign=">", left=0.30, right=0.2, tolerance=False),
             note(sign=">", left=0.22, right=0.2, tolerance=False),
-            4,
+            0.8,  # learned: the machines are four times further apart than the score is from its bound
+        ),
+        (
+            note(sign=">", left=0.30, right=0.2, tolerance=False),
+            note(sign=">", left=0.34, right=0.2, tolerance=False),
+            None,  # learned, with a factor of two and a half
+        ),
+        (
+            note(sign=">", left=0.20001, right=0.2, tolerance=False),
+            note(sign=">", left=0.20002, right=0.2, tolerance=False),
+            1,
         ),
         (
             note(sign=">", left=0.80, right=0.2, tolerance=False),
@@ -102,13 +112,31 @@ def rounded(value):
     ],
 )
 def test_what_has_less_than_a_factor_of_ten_to_spare_is_said(run, one, other, share):
-    found = run.too_close({"one": [one], "other": [other]}, set())
+    found = run.too_close({"one": [one], "other": [other]}, {})
     assert [float(line.split()[0]) for line in found] == ([] if share is None else [pytest.approx(share, abs=0.006)])
 
 
 def test_a_rounded_number_that_is_not_compared_may_differ(run):
     notes = {"one": [rounded(0.1251)], "other": [rounded(0.1249)]}
-    assert run.too_close(notes, set()) and not run.too_close(notes, {"a.ipynb cell 1"})
+    assert run.too_close(notes, {"a.ipynb cell 1": "scores 0.13 and 0.5"})
+    assert not run.too_close(notes, {"a.ipynb cell 1": ""}) and not run.too_close(notes, {"a.ipynb cell 1": "0.139"})
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "places"), [("12,345.7 Hz", 12345.67, 1), ("13%", 0.1267, 2), ("0.5", 0.5, 3)]
+)
+def test_a_number_is_found_in_what_was_printed(run, text, value, places):
+    assert run._stands_in(text, [note(places=places, values=[value])])
+
+
+def test_outputs_that_nbval_compares(run, tmp_path):
+    def cell(text, *tags):
+        outputs = [{"output_type": "stream", "name": "stdout", "text": [text]}]
+        return {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": "", "outputs": outputs}
+
+    cells = [cell("0.5\n"), {"cell_type": "markdown", "source": ""}, cell("0.6\n", "nbval-ignore-output")]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}))
+    assert run.compared_text(tmp_path / "a.ipynb") == {"a.ipynb cell 1": "0.5\n", "a.ipynb cell 2": ""}
 
 
 def test_every_setting_occurs_on_some_machine(run):

@@ -33,6 +33,8 @@ NUMERICAL = ("features", "models", "precision", "evaluation", "training", "infer
 TRAINING = ("06", "07", "12")
 SPARE = 10  # so many times closer to its limit, and a comparison would still come out as it does
 _STEADY = 0.01  # errors that differ by less than this share of themselves are no rounding
+_ROUNDING = 0.01  # what differs by more than this share of itself does not by rounding, but was learned in another way
+_SPARE_OF_LEARNED = 2  # so many times further from each other than machines lie apart: what networks come to
 _SLOWEST_FIRST = ("09", "12", "10", "07", "00", "11", "06")
 
 OLD_ATEN, OLD_ONEDNN = {"ATEN_CPU_CAPABILITY": "default"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"}
@@ -172,26 +174,29 @@ def _noted(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def ignored_cells(book: Path) -> set[str]:
-    """Return the cells of a notebook whose outputs are not compared, as `margins` calls them."""
+def compared_text(book: Path) -> dict[str, str]:
+    """Return what nbval compares of each code cell's stored text; cells have the names that `margins` gives them."""
+    text = {}
     cells = [c for c in json.loads(book.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
-    return {
-        f"{book.name} cell {number}"
-        for number, cell in enumerate(cells, start=1)
-        if "nbval-ignore-output" in cell["metadata"].get("tags", [])
-    }
+    for number, cell in enumerate(cells, start=1):
+        is_compared = "nbval-ignore-output" not in cell["metadata"].get("tags", [])
+        parts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell["outputs"] if is_compared]
+        text[f"{book.name} cell {number}"] = "\n".join("".join(part) for part in parts)
+    return text
 
 
-def too_close(notes: dict[str, list[dict[str, Any]]], ignored: set[str]) -> list[str]:
+def too_close(notes: dict[str, list[dict[str, Any]]], compared: dict[str, str]) -> list[str]:
     """Find what could come out differently on yet another machine.
 
     A tolerance must be `SPARE` times larger than the error below it, or as many times smaller than what it shuts out, unless
     the error is the same everywhere and so no matter of rounding. A printed number must lie `SPARE` times further from where
-    its rounding changes than the machines lie apart; and so must both sides of any other comparison.
+    its rounding changes than the machines lie apart; and so must both sides of any other comparison. What networks come to,
+    such as a score above another, differs by more than rounding: it is a property, and keeps a factor of two.
 
     Args:
         notes: Machine → what was noted there, of the same code.
-        ignored: Places whose outputs are not compared.
+        compared: Cell → its text that is compared. A rounded number of a cell counts only if it stands there, and not, say,
+            in the title of a picture.
 
     Returns:
         A line for each place, with how much of its tolerance is used.
@@ -208,7 +213,7 @@ def too_close(notes: dict[str, list[dict[str, Any]]], ignored: set[str]) -> list
         place = key[0]
         for same in zip(*groups, strict=False):
             is_number = "places" in same[0]
-            if is_number and place in ignored:
+            if is_number and place in compared and not _stands_in(compared[place], same):
                 continue
             share, said = _share_of_rounding(same) if is_number else _share_of_tolerance(same)
             if share > 1 / SPARE and share > worst.get(key, (0.0, ""))[0]:
@@ -228,8 +233,10 @@ def _share_of_tolerance(same: Iterable[dict[str, Any]]) -> tuple[float, str]:
     gaps = [left - right for left, right in pairs if math.isfinite(left) and math.isfinite(right)]
     if not gaps or max(gaps) == min(gaps):
         return 0.0, said
-    closest = min(map(abs, gaps))
-    return (max(gaps) - min(gaps)) / closest if closest else math.inf, said
+    closest, apart = min(map(abs, gaps)), max(gaps) - min(gaps)
+    is_learned = apart > _ROUNDING * max(abs(number) for pair in pairs for number in pair)
+    share = apart / closest if closest else math.inf
+    return share * (_SPARE_OF_LEARNED / SPARE if is_learned else 1), said
 
 
 def _share_of_rounding(same: Iterable[dict[str, Any]]) -> tuple[float, str]:
@@ -244,6 +251,16 @@ def _share_of_rounding(same: Iterable[dict[str, Any]]) -> tuple[float, str]:
         if share > worst[0]:
             worst = share, " ".join(f"{value:.8g}" for value in values[:4])
     return worst
+
+
+def _stands_in(text: str, same: Iterable[dict[str, Any]]) -> bool:
+    for note in same:
+        for value in note["values"]:
+            for number, places in ((value, note["places"]), (100 * value, max(note["places"] - 2, 0))):
+                shown = f"{number:,.{places}f}"
+                if {shown, shown.replace(",", ""), shown.rstrip("0")} & set(re.findall(r"-?\d[\d,]*\.?\d*", text)):
+                    return True
+    return False
 
 
 def main() -> int:
@@ -299,8 +316,8 @@ def _blame(book: str, settings: dict[str, str], folder: Path) -> None:
 def _report_margins(work: list[str], outcomes: dict[str, dict[str, Outcome]]) -> list[str]:
     lines: list[str] = []
     for what in work:
-        ignored = set() if what == "tests" else ignored_cells(ROOT / what)
-        lines += too_close({name: one[what].notes for name, one in outcomes.items()}, ignored)
+        compared = {} if what == "tests" else compared_text(ROOT / what)
+        lines += too_close({name: one[what].notes for name, one in outcomes.items()}, compared)
     watched = sum(len(o.notes) for one in outcomes.values() for o in one.values())
     print(f"\n{watched:,} comparisons and rounded numbers watched; what has less than a factor of {SPARE} to spare:")
     print("share of its tolerance, place, what, and the values on each machine")
