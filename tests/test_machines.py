@@ -92,12 +92,12 @@ def rounded(value):
         (
             note(sign=">", left=0.30, right=0.2, tolerance=False),
             note(sign=">", left=0.22, right=0.2, tolerance=False),
-            0.8,  # learned: the machines are four times further apart than the score is from its bound
+            0.4,  # learned: the machines are four times further apart than the score is from its bound
         ),
         (
             note(sign=">", left=0.30, right=0.2, tolerance=False),
-            note(sign=">", left=0.34, right=0.2, tolerance=False),
-            None,  # learned, with a factor of two and a half
+            note(sign=">", left=0.39, right=0.2, tolerance=False),
+            None,  # learned, and further away than the machines lie apart
         ),
         (
             note(sign=">", left=0.20001, right=0.2, tolerance=False),

@@ -34,7 +34,6 @@ TRAINING = ("06", "07", "12")
 SPARE = 10  # so many times closer to its limit, and a comparison would still come out as it does
 _STEADY = 0.01  # errors that differ by less than this share of themselves are no rounding
 _ROUNDING = 0.01  # what differs by more than this share of itself does not by rounding, but was learned in another way
-_SPARE_OF_LEARNED = 2  # so many times further from each other than machines lie apart: what networks come to
 _SLOWEST_FIRST = ("09", "12", "10", "07", "00", "11", "06")
 
 OLD_ATEN, OLD_ONEDNN = {"ATEN_CPU_CAPABILITY": "default"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"}
@@ -191,7 +190,8 @@ def too_close(notes: dict[str, list[dict[str, Any]]], compared: dict[str, str]) 
     A tolerance must be `SPARE` times larger than the error below it, or as many times smaller than what it shuts out, unless
     the error is the same everywhere and so no matter of rounding. A printed number must lie `SPARE` times further from where
     its rounding changes than the machines lie apart; and so must both sides of any other comparison. What networks come to,
-    such as a score above another, differs by more than rounding: it is a property, and keeps a factor of two.
+    such as a score above another, differs by more than rounding: there both sides must be further from each other than the
+    machines lie apart. (Of four draws from a bell curve the range is about twice its width, so this is about three widths.)
 
     Args:
         notes: Machine → what was noted there, of the same code.
@@ -236,7 +236,7 @@ def _share_of_tolerance(same: Iterable[dict[str, Any]]) -> tuple[float, str]:
     closest, apart = min(map(abs, gaps)), max(gaps) - min(gaps)
     is_learned = apart > _ROUNDING * max(abs(number) for pair in pairs for number in pair)
     share = apart / closest if closest else math.inf
-    return share * (_SPARE_OF_LEARNED / SPARE if is_learned else 1), said
+    return (share / SPARE if is_learned else share), said
 
 
 def _share_of_rounding(same: Iterable[dict[str, Any]]) -> tuple[float, str]:
