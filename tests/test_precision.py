@@ -63,7 +63,8 @@ class Doors:
 @pytest.mark.parametrize(("model", "norm"), [("cnn10", "db"), ("crnn", "db"), ("crnn", "whiten")])
 def test_waveforms_come_in_and_features_go_out_as_float32(tmp_path, tones, monkeypatch, model, norm, precision):
     doors = Doors(monkeypatch)
-    config = quick(tones, model=model, norm=norm, precision=precision)
+    recipe = Recipe(joint="slots", slot_seconds=0.5, replicas=1)
+    config = quick(tones, model=model, norm=norm, precision=precision, recipe=recipe)
     data = experiment.prepare(config, progress=False)
     training.train(config, tmp_path / "run", data, progress=False)
     after_training = len(doors.into)

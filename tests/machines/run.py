@@ -1,7 +1,6 @@
 """Run the lessons and the numerical tests as other machines would, and say what differs, and how close each comparison is.
 
-    python tests/machines/run.py              four machines, every setting at least once: make test-machines
-    python tests/machines/run.py --short      three lessons that train, with one other instruction set: a part of make test
+    python tests/machines/run.py        four machines, every setting at least once: make test-machines
 
 A machine here is a set of environment variables: which instructions PyTorch, oneDNN, MKL, numpy and OpenBLAS may use, how
 many threads, which language, time zone and screen. A notebook that fails is repeated with one setting at a time.
@@ -29,8 +28,6 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 NUMERICAL = ("features", "models", "precision", "evaluation", "training", "inference")
-# Of the lessons that train: CNN10 twice, the CRNN, and two processes against one.
-TRAINING = ("06", "07", "12")
 SPARE = 10  # so many times closer to its limit, and a comparison would still come out as it does
 _STEADY = 0.01  # errors that differ by less than this share of themselves are no rounding
 _ROUNDING = 0.01  # what differs by more than this share of itself does not by rounding, but was learned in another way
@@ -86,9 +83,8 @@ def another_instruction_set() -> dict[str, str]:
     """Return settings that this processor does not choose by itself: AVX2 where it has AVX-512, else SSE4.1."""
     import torch
 
-    if "AVX512" in torch.backends.cpu.get_cpu_capability():
-        return {**AVX2_ATEN, **AVX2_ONEDNN}
-    return OLD_ONEDNN
+    has_more = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return {**(AVX2_ATEN | AVX2_ONEDNN if has_more else OLD_ONEDNN), "OMP_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -266,19 +262,13 @@ def _stands_in(text: str, same: Iterable[dict[str, Any]]) -> bool:
 def main() -> int:
     """Run, and print the tables; return 1 if something failed or is too close."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="three lessons that train, one other instruction set")
     parser.add_argument("--notebooks", default="*", help="only notebooks whose names begin so, as 0[67]*")
     parser.add_argument("--machines", type=int, default=4, help="only so many machines")
     options = parser.parse_args()
-    if options.short:
-        found = {"another instruction set": {**another_instruction_set(), "OMP_NUM_THREADS": "1"}}
-    else:
-        found = dict(list(machines().items())[: options.machines])
+    found = dict(list(machines().items())[: options.machines])
     books = sorted((ROOT / "notebooks").glob(f"{options.notebooks}.ipynb"))
-    if options.short:
-        books = [book for book in books if book.name[:2] in TRAINING]
     books.sort(key=lambda book: _SLOWEST_FIRST.index(book.name[:2]) if book.name[:2] in _SLOWEST_FIRST else 99)
-    work = [str(book.relative_to(ROOT)) for book in books] + ([] if options.short else ["tests"])
+    work = [str(book.relative_to(ROOT)) for book in books] + ["tests"]
     outcomes: dict[str, dict[str, Outcome]] = {}
     with tempfile.TemporaryDirectory() as place:
         subprocess.run(
@@ -289,8 +279,7 @@ def main() -> int:
             at_once = max(1, (os.cpu_count() or 2) // int(settings["OMP_NUM_THREADS"]))
             with ThreadPoolExecutor(at_once) as pool:
                 folders = [Path(place, str(number), str(i)) for i in range(len(work))]
-                watched = [not options.short] * len(work)
-                done = list(pool.map(run, work, [settings] * len(work), folders, watched))
+                done = list(pool.map(run, work, [settings] * len(work), folders))
             outcomes[name] = dict(zip(work, done, strict=True))
             passed, failed = sum(o.passed for o in done), sum(len(o.failed) for o in done)
             print(f"{name}: {passed} passed, {failed} failed, {time.monotonic() - begun:.0f} s", flush=True)
@@ -301,7 +290,7 @@ def main() -> int:
                     print(f"  FAILED {where}: {why}")
                 if outcome.failed and what != "tests":
                     _blame(what, settings, Path(place, f"{number}-{Path(what).stem}"))
-    close = _report_margins(work, outcomes) if not options.short else []
+    close = _report_margins(work, outcomes)
     return 1 if close or any(o.failed for one in outcomes.values() for o in one.values()) else 0
 
 
