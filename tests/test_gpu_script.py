@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,12 +111,14 @@ def test_results_become_a_table(run, tmp_path):
     ]
 
 
-def test_a_part_that_takes_too_long_is_stopped_and_keeps_what_it_has(run, tmp_path):
+def test_a_part_that_takes_too_long_is_stopped_and_keeps_what_it_has(run, tmp_path, request):
     (tmp_path / "test_slow.py").write_text(
         "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n", encoding="utf-8"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_slow.py")]
     bare = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # begins in a second, also on a busy machine
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in its background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     part = run.run_pytest("slow", command, bare, 10)
     assert part.passed == 1 and part.failures == [("slow", "stopped after 10 s")] and part.seconds < 30
 

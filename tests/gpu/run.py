@@ -272,6 +272,8 @@ def run_pytest(name: str, command: Sequence[str], environment: dict[str, str], l
             cwd=ROOT,
             env=environment,
             start_new_session=True,
+            # A shell starts what runs in its background with SIGINT ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             process.wait(limit)
