@@ -174,6 +174,10 @@ class Config:
             raise ConfigurationError("the random split mixes first and splits after, so its mixtures stay fixed")
         if self.fresh_pairs and not self.recipe.shuffle and self.recipe.joint != "overlay":
             raise ConfigurationError("fresh_pairs needs the shuffle: without it the pairs are the same in every epoch")
+        if self.patience and not self.valid_folds and self.valid_fraction == 0:
+            raise ConfigurationError(
+                "patience stops by the validation mAP, and with a valid_fraction of 0 and no valid_folds nothing validates"
+            )
         if self.batch_size < 2:
             raise ConfigurationError(
                 f"batch_size must be at least 2, not {self.batch_size}: batch norm has no spread of one example"

@@ -197,13 +197,17 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
     kept from anybody.
 
     Args:
-        folder: The folder; it is made if it is not there.
+        folder: The folder; it is made if it is not there, and deleted again if nothing was written to it.
         doing: What this process does there, for the message of the other: "trains a network".
 
     Raises:
         FolderInUseError: If another process does so already, and goes on for ten seconds.
+        NotADirectoryError: If there is a file of that name.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: a file; choose a folder")
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
     try:
@@ -223,6 +227,14 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
         with suppress(OSError):  # Windows deletes no open file
             (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
+        if is_new:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as text that can be printed and stored: bytes that are no UTF-8 become `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def is_partial(path: Path) -> bool:

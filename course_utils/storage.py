@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE
@@ -32,6 +31,7 @@ from course_utils.environment import need_torch
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
 from course_utils.files import alone_in, is_partial, need_room, write_beside, write_json
 from course_utils.mixing import lengths_of, render, what_to_render
+from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -63,7 +63,7 @@ def write_set(
     seed: int = 0,
     split: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Path:
     """Write the mixtures of a plan to disk, as the report did.
 
@@ -83,7 +83,7 @@ def write_set(
         seed: Of the noise.
         split: How the plan was split, for the record.
         overwrite: Make the set anew, whatever finished or other set is there.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         The folder.
@@ -163,11 +163,11 @@ def _write_files(
         return checksum
 
     of_rows = {}
-    bar = tqdm(desc="write", total=len(plan), unit="mixture", disable=not progress, leave=False)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+    shown = bar(what="write", total=len(plan), unit="mixture", progress=progress)
+    with shown, ThreadPoolExecutor(os.cpu_count()) as pool:
         for (file, rows), checksum in zip(files.items(), pool.map(write, files), strict=True):
             of_rows |= dict.fromkeys(rows, (file, checksum))
-            bar.update(len(rows))
+            shown.update(len(rows))
     return of_rows
 
 

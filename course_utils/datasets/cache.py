@@ -23,7 +23,7 @@ from course_utils.audio import SAMPLE_RATE, AudioError
 from course_utils.datasets.table import ClipDataset
 from course_utils.files import build_beside, cache_folder, need_room
 
-VERSION = 3
+VERSION = 4
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
 _SAMPLE_BYTES = 4  # float32; rounding to 16 bits changes the log-mels of soft clips
 _ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
@@ -43,6 +43,8 @@ class ClipCache:
         lengths: Samples of each clip, int64 `[n]`.
         bad: What could not be decoded: path → reason.
         digest: Of all samples: other sound has another one.
+        levels: RMS of each clip, and RMS of the differences of its neighbouring samples, float32 `[n, 2]`: other sound has
+            others, and another decoder of the same file the same but for rounding. None if nobody has measured them.
     """
 
     clips: pd.DataFrame
@@ -51,6 +53,7 @@ class ClipCache:
     lengths: np.ndarray
     bad: dict[str, str]
     digest: str
+    levels: np.ndarray | None = None
 
     @classmethod
     def open(cls, dataset: ClipDataset, skip_bad: bool = False, progress: bool = True) -> ClipCache:
@@ -90,7 +93,8 @@ class ClipCache:
         clips = dataset.clips[good].reset_index(drop=True)
         clips["duration"] = lengths[good] / SAMPLE_RATE
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-        return cls(clips, folder, offsets[good], lengths[good], bad, index["digest"])
+        levels = np.array(index["levels"], np.float32)
+        return cls(clips, folder, offsets[good], lengths[good], bad, index["digest"], levels[good])
 
     def examples(self, fold: int | None = None) -> dict[str, int]:
         """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
@@ -143,7 +147,7 @@ def _fingerprint(paths: list[Path]) -> str:
 
 def _build(folder: Path, paths: list[Path], progress: bool) -> None:
     with build_beside(folder) as partial:
-        lengths, bad, digest = [], {}, hashlib.sha256()
+        lengths, levels, bad, digest = [], [], {}, hashlib.sha256()
         with (partial / "samples.float32").open("wb") as file:
             clips = _decoded(paths)
             for path, clip in tqdm(clips, "decode", len(paths), unit="clip", disable=not progress, leave=False):
@@ -154,9 +158,16 @@ def _build(folder: Path, paths: list[Path], progress: bool) -> None:
                 file.write(samples)
                 digest.update(samples)
                 lengths.append(len(clip))
+                levels.append([_rms(clip), _rms(np.diff(clip))])
         (partial / "index.json").write_text(
-            json.dumps({"lengths": lengths, "bad": bad, "digest": digest.hexdigest()[:16]}), encoding="utf-8"
+            json.dumps({"lengths": lengths, "bad": bad, "digest": digest.hexdigest()[:16], "levels": levels}),
+            encoding="utf-8",
         )
+
+
+def _rms(samples: np.ndarray) -> float:
+    """Return the root of the mean square, to six digits; 0 of nothing."""
+    return float(f"{np.sqrt(np.mean(samples.astype(np.float64) ** 2)):.6g}") if len(samples) else 0.0
 
 
 def _decoded(paths: list[Path]) -> Iterator[tuple[Path, np.ndarray | AudioError]]:
