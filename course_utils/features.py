@@ -254,7 +254,9 @@ def mel_filterbank(
         weights *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
     empty = int((weights.sum(dim=1) == 0).sum())
     if empty:
-        says = f"{empty} of {n_mels} mel filters hold no frequency bin and stay silent: use fewer than {n_mels} bands, or "
+        says = (
+            f"{empty} of {n_mels} mel filters hold no frequency bin and stay silent: use fewer than {n_mels} bands, or "
+        )
         # Under the module's name: a notebook would be named by a file whose name differs in each kernel.
         warnings.warn_explicit(f"{says}an n_fft above {n_fft}", UserWarning, __name__, 1)
     return weights.float()

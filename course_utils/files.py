@@ -232,11 +232,6 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
                 folder.rmdir()
 
 
-def printable(path: Path | str) -> str:
-    """Return a path as text that can be printed and stored: bytes that are no UTF-8 become `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def is_partial(path: Path) -> bool:
     """Say whether a path has the form of those that `write_beside` gives to write to."""
     return _PARTIAL.fullmatch(path.name) is not None

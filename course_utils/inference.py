@@ -16,7 +16,6 @@ from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import DatasetError
 from course_utils.environment import need_torch
 from course_utils.experiment import Mixtures
-from course_utils.files import printable
 from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
@@ -152,7 +151,7 @@ def predict(
     order = np.argsort(-highest, kind="stable")
     labels = [taxonomy.classes[i] for i in order if highest[i] >= threshold]
     of_classes = {taxonomy.classes[i]: float(highest[i]) for i in order}
-    return Prediction(printable(path), seconds, threshold, labels, of_classes, timeline)
+    return Prediction(audio.shown(path), seconds, threshold, labels, of_classes, timeline)
 
 
 def evaluate(

@@ -22,6 +22,7 @@ ROOMS = (
         "environment",
         "taxonomy",
         "configuration",
+        "containers",
         "audio",
         "features",
         "datasets",
