@@ -112,7 +112,8 @@ def data(
         else:
             folder = urbansound8k.stream(place, clips)
         found = datasets.open_folder(folder, name)
-        typer.echo((datasets.select_measured(found) if name == "measured" else found).describe())
+        found = datasets.select_measured(found) if name == "measured" else found
+        typer.echo(f"{found.describe()}\n  in {folder}")
 
 
 @app.command()

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE, AudioError
 from course_utils.datasets.table import ClipDataset
 from course_utils.files import build_beside, cache_folder, delete_abandoned, need_room
+from course_utils.progress import bar
 
 VERSION = 4
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
@@ -56,14 +56,18 @@ class ClipCache:
     digest: str
     levels: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        """Say how much sound there is, and not where."""
+        return f"decoded clips: {len(self):,}, {self.lengths.sum() / SAMPLE_RATE / 3600:.2f} h"
+
     @classmethod
-    def open(cls, dataset: ClipDataset, skip_bad: bool = False, progress: bool = True) -> ClipCache:
+    def open(cls, dataset: ClipDataset, skip_bad: bool = False, progress: bool | None = None) -> ClipCache:
         """Open the decoded copy of a data set; make it first if there is none, or if a file has changed.
 
         Args:
             dataset: The clips.
             skip_bad: Leave out clips that cannot be decoded or are cut off, with a warning, instead of raising.
-            progress: Show a progress bar while decoding.
+            progress: Show a progress bar while decoding; None: only in a terminal.
 
         Returns:
             The cache; its rows are those of `dataset.clips` less the bad ones.
@@ -163,14 +167,14 @@ def _cut_off(dataset: ClipDataset, lengths: np.ndarray, bad: dict[str, str]) -> 
     return found
 
 
-def _build(folder: Path, dataset: ClipDataset, progress: bool) -> None:
+def _build(folder: Path, dataset: ClipDataset, progress: bool | None) -> None:
     names = dataset.clips["path"].tolist()
     with build_beside(folder) as partial:
         lengths, levels, bad, digest = [], [], {}, hashlib.sha256()
         with (partial / "samples.float32").open("wb") as file:
             clips = _decoded([dataset.path(row) for row in range(len(names))])
-            bar = tqdm(clips, "decode", len(names), unit="clip", disable=not progress, leave=False)
-            for name, clip in zip(names, bar, strict=True):
+            shown = bar(clips, "decode", total=len(names), unit="clip", progress=progress)
+            for name, clip in zip(names, shown, strict=True):
                 if isinstance(clip, AudioError):
                     bad[name] = str(clip)
                     clip = np.zeros(0, np.float32)

@@ -50,6 +50,10 @@ class ClipDataset:
         """Return where the file of one clip is."""
         return self.root / self.clips["path"][row]
 
+    def __repr__(self) -> str:
+        """Return `describe()`: a notebook that shows a data set holds no folder of the machine it ran on."""
+        return self.describe()
+
     def describe(self) -> str:
         """Say in a few lines what is there and what is not."""
         n, hours = len(self.clips), self.clips["duration"].sum() / 3600
