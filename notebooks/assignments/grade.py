@@ -37,6 +37,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 import nbformat
 import psutil
 from exchange import MIME
+from guard import limit_memory
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbclient.util import run_sync
@@ -161,7 +162,8 @@ class GuardedExecute(Execute):
 
     def start_new_kernel(self, **kwargs: Any) -> None:
         """Start the kernel with an environment of its own."""
-        super().start_new_kernel(env=environment(self.own), **kwargs)
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        super().start_new_kernel(env=environment(self.own), **silent, **kwargs)
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict[str, Any], index: int
@@ -180,7 +182,7 @@ class GuardedExecute(Execute):
         else:
             self.run_in_kernel(cell, index)
             cell.outputs = settled(cell.outputs)
-            cell.execution_count = index
+            cell.execution_count = sum(one.cell_type == "code" for one in self.nb.cells[: index + 1])
         return cell, resources
 
     def run_in_kernel(self, cell: NotebookNode, index: int) -> None:
@@ -314,7 +316,8 @@ def succeed(result: dict[str, Any], what: str) -> None:
 
 
 def run_one(course: Path, student: str, assignment: str) -> None:
-    """Grade one submission, in this process."""
+    """Grade one submission, in this process, which may take as much memory as the kernel."""
+    limit_memory(MEMORY_LIMIT)
     succeed(open_course(course).autograde(assignment, student), f"{student}, {assignment}")
 
 
@@ -463,7 +466,8 @@ def troubles(path: Path) -> str:
     if missing:  # and with them the names that other cells look for
         said = [one for one in said if ": NameError: " not in one]
     more = [f"and {len(said) - 3} more"] if len(said) > 3 else []
-    return "; ".join([f"not attempted: {', '.join(dict.fromkeys(missing))}"] * bool(missing) + said[:3] + more)
+    message = "; ".join([f"not attempted: {', '.join(dict.fromkeys(missing))}"] * bool(missing) + said[:3] + more)
+    return "".join(filter(str.isprintable, message))
 
 
 # --- A whole course --------------------------------------------------------------------------------------------------

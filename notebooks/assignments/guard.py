@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import site
 import sys
 from pathlib import Path
@@ -35,44 +36,28 @@ SYSTEM = (
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")  # are written to as well
 # Rights of Landlock.
 WRITE_FILE, READ_FILE, READ_FOLDER, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
-# What the filter refuses, as numbers of system calls, by processor: new sockets, other programs, signals to others, a look
-# into other processes, and what only an administrator may do. It ignores changes of modes, owners, times and attributes,
-# which nobody needs in a folder that is deleted afterwards.
-REFUSED = {
-    "x86_64": (
-        41,
-        59,
-        322,
-        62,
-        129,
-        297,
-        424,
-        434,
-        438,
-        101,
-        310,
-        311,
-        425,
-        165,
-        166,
-        428,
-        429,
-        430,
-        155,
-        161,
-        308,
-        272,
-    )
-    + (321, 298, 175, 313, 176, 246, 320, 169, 167, 168, 304, 133, 259, 164, 227, 305, 159, 170, 171, 163, 250, 323)
-    + (141, 172, 173),
-    "aarch64": (198, 221, 281, 129, 138, 240, 424, 434, 438, 117, 270, 271, 425, 40, 39, 428, 429, 430, 41, 51, 268, 97)
-    + (280, 241, 105, 273, 106, 104, 294, 142, 224, 225, 265, 33, 170, 112, 266, 171, 161, 162, 89, 219, 282, 140),
-}
-IGNORED = {
-    "x86_64": (90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199, 463, 466, 469),
-    "aarch64": (52, 53, 452, 54, 55, 88, 5, 6, 7, 14, 15, 16, 463, 466, 469),
-}
-PROCESSOR = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # as the filter knows it
+# System calls, with their numbers on x86_64 and aarch64 (0: has none). Refused are new sockets, other programs, signals to
+# others, a look into other processes, and what only an administrator may do.
+REFUSED = """
+socket 41 198  fork 57 0  vfork 58 0  execve 59 221  execveat 322 281  kill 62 129  rt_sigqueueinfo 129 138
+rt_tgsigqueueinfo 297 240  pidfd_send_signal 424 424  pidfd_open 434 434  pidfd_getfd 438 438  ptrace 101 117
+process_vm_readv 310 270  process_vm_writev 311 271  io_uring_setup 425 425  mount 165 40  umount2 166 39
+open_tree 428 428  move_mount 429 429  fsopen 430 430  pivot_root 155 41  chroot 161 51  setns 308 268  unshare 272 97
+bpf 321 280  perf_event_open 298 241  init_module 175 105  finit_module 313 273  delete_module 176 106
+kexec_load 246 104  kexec_file_load 320 294  reboot 169 142  swapon 167 224  swapoff 168 225  open_by_handle_at 304 265
+mknod 133 0  mknodat 259 33  settimeofday 164 170  clock_settime 227 112  clock_adjtime 305 266  adjtimex 159 171
+sethostname 170 161  setdomainname 171 162  acct 163 89  keyctl 250 219  userfaultfd 323 282  setpriority 141 140
+iopl 172 0  ioperm 173 0
+"""
+# Ignored, as if they had been done, are changes of modes, owners, times and attributes: nobody needs them in a folder that is
+# deleted afterwards.
+IGNORED = """
+chmod 90 0  fchmod 91 52  fchmodat 268 53  fchmodat2 452 452  chown 92 0  fchown 93 55  lchown 94 0  fchownat 260 54
+utime 132 0  utimes 235 0  futimesat 261 0  utimensat 280 88  setxattr 188 5  lsetxattr 189 6  fsetxattr 190 7
+removexattr 197 14  lremovexattr 198 15  fremovexattr 199 16  setxattrat 463 463  removexattrat 466 466
+file_setattr 469 469
+"""
+PROCESSORS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # as the filter knows them, in the order of the numbers
 # Python's events → which of their arguments are paths, and where a folder's descriptor stands beside each.
 CHANGES = {
     "os.remove": ((0, 1),),
@@ -116,6 +101,16 @@ def readable(*more: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(os.path.realpath(place) for place in places))
 
 
+def limit_memory(memory: int) -> None:
+    """Set how many bytes this process may take."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    except (ImportError, ValueError, OSError):  # Windows has no such limit, and macOS does not keep it
+        pass
+
+
 def confine(own: str, places: tuple[str, ...], memory: int, ports: tuple[int, ...] = ()) -> None:
     """Set the limit of memory, and let Linux refuse files and ports that are not named (Landlock).
 
@@ -128,12 +123,7 @@ def confine(own: str, places: tuple[str, ...], memory: int, ports: tuple[int, ..
         memory: In bytes.
         ports: On which the kernel listens.
     """
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    except (ImportError, ValueError, OSError):  # Windows has no such limit, and macOS does not keep it
-        pass
+    limit_memory(memory)
     if sys.platform != "linux":
         return
     system = ctypes.CDLL(None, use_errno=True)
@@ -173,22 +163,34 @@ def confine(own: str, places: tuple[str, ...], memory: int, ports: tuple[int, ..
     os.close(ruleset)
 
 
+def numbers_of(calls: str, column: int) -> list[int]:
+    """Return the numbers of system calls on one processor."""
+    return [int(numbers[column]) for numbers in re.findall(r"\w+ (\d+) (\d+)", calls) if numbers[column] != "0"]
+
+
 def filter_system_calls() -> None:
     """Let Linux refuse system calls that no computation makes, in all threads (seccomp).
 
     Where the processor is another one, or the system does not allow it, nothing happens.
     """
     machine = platform.machine()
-    if sys.platform != "linux" or machine not in PROCESSOR:
+    if sys.platform != "linux" or machine not in PROCESSORS:
         return
-    allowed, ignored, refused = 0x7FFF0000, 0x00050000, 0x00050001  # the last is the error EPERM
-    load, equal, at_least, say = 0x20, 0x15, 0x35, 0x06
+    column = list(PROCESSORS).index(machine)
+    allowed, ignored, refused, unknown = 0x7FFF0000, 0x00050000, 0x00050001, 0x00050026  # with the errors EPERM, ENOSYS
+    load, equal, at_least, has_bit, say = 0x20, 0x15, 0x35, 0x45, 0x06
     # Each line: an instruction, how many to skip if it holds, and if not, its operand.
-    program = [(load, 0, 0, 4), (equal, 1, 0, PROCESSOR[machine]), (say, 0, 0, refused), (load, 0, 0, 0)]
+    program = [(load, 0, 0, 4), (equal, 1, 0, PROCESSORS[machine]), (say, 0, 0, refused), (load, 0, 0, 0)]
     program += [(at_least, 0, 1, 0x40000000), (say, 0, 0, refused)]  # the calls of another kind of program
-    for numbers, answer in ((REFUSED[machine], refused), (IGNORED[machine], ignored)):
-        for number in numbers:
+    for calls, answer in ((REFUSED, refused), (IGNORED, ignored), ("clone3 435 435", unknown)):
+        for number in numbers_of(calls, column):
             program += [(equal, 0, 1, number), (say, 0, 0, answer)]
+    # A clone may be a thread (which takes the place of clone3), and limits are of this process: the first argument says so.
+    for (number,), condition in (
+        (numbers_of("clone 56 220", column), (has_bit, 0, 1, 0x10000)),
+        (numbers_of("prlimit64 302 261", column), (equal, 0, 1, 0)),
+    ):
+        program += [(equal, 0, 4, number), (load, 0, 0, 16), condition, (say, 0, 0, allowed), (say, 0, 0, refused)]
     program.append((say, 0, 0, allowed))
     code = b"".join(
         part.to_bytes(length, "little") for line in program for part, length in zip(line, (2, 1, 1, 4), strict=True)

@@ -10,7 +10,9 @@ from typing import Any
 import bleach
 import nbformat
 from bleach.css_sanitizer import CSSSanitizer
-from nbconvert.filters import markdown2html_mistune
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbgrader.utils import is_grade
@@ -61,6 +63,7 @@ ATTRIBUTES = {
 LINK = re.compile(r"https?://|mailto:|#")
 SOUND_OR_PICTURE = re.compile(r"data:(audio/\w+|image/(png|jpeg|gif|webp));base64,[\w+/=\s]*\Z")
 SHOWN = ("text/html", "text/markdown", "text/latex", "text/plain", "image/png", "image/jpeg")  # kinds of outputs
+EXPORTER = HTMLExporter()
 CUT = "(This output repeats a test, and was left out.)"
 # The browser runs the page's own scripts, which set formulas, and no others; and loads nothing for what is shown.
 POLICY = (
@@ -129,9 +132,10 @@ def is_harmless(tag: str, name: str, value: str) -> bool:
     return name in ATTRIBUTES
 
 
-def markdown(source: str) -> str:
-    """Return text in Markdown as HTML without anything that runs."""
-    return clean(markdown2html_mistune(source))
+@pass_context
+def markdown(context: Context, source: str) -> str:
+    """Return text in Markdown as HTML without anything that runs: the filter of that name in templates."""
+    return clean(EXPORTER.markdown2html(context, source))
 
 
 def locked(page: str) -> str:
