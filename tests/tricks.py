@@ -21,7 +21,7 @@ NAME = "octave_bands"
 WRONG = "def {name}(*arguments, **keywords):\n    return None"
 # An answer that looks right whatever it is compared with.
 EQUAL = """
-class Equal(float):
+class Equal:
     def __eq__(self, other):
         return True
 
@@ -42,7 +42,7 @@ class Equal(float):
 
 
 def {name}(*arguments, **keywords):
-    return Equal(1)
+    return Equal()
 """
 
 # What each does in a cell of its own before the first answer. All answers are wrong, but for those of `right`.
@@ -105,6 +105,15 @@ TRICKS = {
                 raise OSError
             return bytes(buffer)
 
+        def in_thread(path):
+            try:
+                print("GOT", by_c(path))
+            except OSError:
+                print("nothing")
+
+        def by_another_thread(path):
+            get_ipython().kernel.control_thread.io_loop.add_callback(in_thread, path)
+
         ways = {
             "open": lambda path: open(path).read(),
             "os.open": lambda path: os.read(os.open(path, os.O_RDONLY), 100),
@@ -115,9 +124,7 @@ TRICKS = {
             "sqlite3": lambda path: sqlite3.connect(path).execute("select * from sqlite_master").fetchall(),
             "C": by_c,
             "link": lambda path: os.symlink(path, "link") or open("link").read(),
-            "other thread": lambda path: get_ipython().kernel.control_thread.io_loop.asyncio_loop.call_soon_threadsafe(
-                lambda: print("GOT by another thread", by_c(path))
-            ),
+            "other thread": by_another_thread,
         }
         for path in (<source>, <other>, <gradebook>, <kept>):
             for way, read in ways.items():

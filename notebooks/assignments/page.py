@@ -13,8 +13,8 @@ from bleach.css_sanitizer import CSSSanitizer
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from nbconvert.exporters import HTMLExporter
-from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
+from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_grade
 
 TAGS = {
@@ -72,7 +72,7 @@ POLICY = (
 )
 
 
-class CutHiddenTests(Preprocessor):
+class CutHiddenTests(NbGraderPreprocessor):
     """Leaves out what a student's code has put out when it holds a line of a hidden test."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
@@ -102,7 +102,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"<[^<>]*>|&\w+;|\\[nrt]|[\s\\'\"&<>]", "", text)
 
 
-class CleanOutputs(Preprocessor):
+class CleanOutputs(NbGraderPreprocessor):
     """Keeps text, tables, pictures and players of what a student's code has put out."""
 
     def preprocess_cell(
