@@ -251,6 +251,7 @@ def test_a_share_of_the_recordings_of_each_class_by_hand(share, seed, kept):
     thinned = splits.thin(split, clips, share, seed)
     assert clips["fsID"][thinned.rows("train")].tolist() == sorted(2 * kept)
     assert thinned.rows("test").tolist() == [16] and thinned.dropped is split.dropped
+    assert set(thinned.roles) == {"train", "test", ""}
     assert len(split.rows("train")) == 16  # untouched
 
 
