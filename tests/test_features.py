@@ -253,12 +253,168 @@ def test_spec_augment_masks_only_while_training():
     log_mel = torch.randn(4, 64, 345)
     augment = features.SpecAugment()
     assert torch.equal(augment.eval()(log_mel), log_mel)
+    assert (augment.time, augment.band) == ((2, 64), (2, 8))
     torch.manual_seed(0)
     masked = augment.train()(log_mel)
     changed = masked != log_mel
-    assert changed.any() and not changed.all()
-    untouched_frames = (~changed.any(dim=1)).sum(dim=1)
-    assert (untouched_frames < 345).any()
-    whole_frames = changed.all(dim=1).sum(dim=1)
-    assert (whole_frames <= 2 * 65).all()
+    frames, bands = changed.all(dim=1), changed.all(dim=2)
+    assert torch.equal(changed, frames[:, None] | bands[:, :, None])  # whole frames and whole bands, and nothing else
+    assert (frames.any(dim=1) & bands.any(dim=1)).all()
+    assert (frames.sum(dim=1) <= 2 * 65).all() and (bands.sum(dim=1) <= 2 * 9).all()
     assert not torch.equal(changed[0], changed[1])
+    mean = log_mel.mean(dim=(1, 2), keepdim=True).expand_as(log_mel)
+    assert torch.allclose(masked[changed], mean[changed])
+
+
+@pytest.mark.parametrize(
+    ("stripes", "frames", "bands"),
+    [
+        ((1, 4, 0, 8), [4, 5], []),  # half of 4 is 2 wide, and begins at half of 10 − 2
+        ((0, 4, 1, 8), [], [8, 9, 10, 11]),  # half of 8, at half of 20 − 4
+        ((1, 64, 0, 0), [3, 4, 5, 6, 7], []),  # at most as wide as there are frames: half of 10, from 2.5
+        ((1, 4, 1, 8), [4, 5], [8, 9, 10, 11]),
+    ],
+)
+def test_stripes_by_hand(monkeypatch, stripes, frames, bands):
+    """Of ten frames and twenty bands, with one half for every random number."""
+    monkeypatch.setattr(torch, "rand", lambda shape, device: torch.full(shape, 0.5, device=device))
+    log_mel = torch.randn(2, 20, 10)
+    expected = torch.zeros(20, 10, dtype=torch.bool)
+    expected[:, frames], expected[bands] = True, True
+    changed = features.SpecAugment(*stripes)(log_mel) != log_mel
+    assert torch.equal(changed[0], expected) and torch.equal(changed[1], expected)
+
+
+# --- values that can be worked out by hand ----------------------------------------------------------------------------
+
+
+def test_frames_by_hand():
+    waveform = torch.arange(14.0).reshape(2, 7)
+    assert features.frame(waveform, 3, 2)[1].tolist() == [[7, 8, 9], [9, 10, 11], [11, 12, 13]]
+    assert features.frame(waveform, 7, 1).shape == (2, 1, 7)
+    assert features.frame(waveform, 3, 5)[0].tolist() == [[0, 1, 2]]
+    with pytest.raises(ValueError, match=r"^hop_length must be at least 1, not 0$"):
+        features.frame(waveform, 3, 0)
+    with pytest.raises(ValueError, match=r"^a waveform of 7 samples is shorter than one frame of 8$"):
+        features.frame(waveform, 8, 1)
+
+
+def test_half_a_frame_and_one_sample_can_be_reflected():
+    assert features.stft(torch.ones(33), 64, 16).shape == (33, 3)
+    with pytest.raises(
+        ValueError, match=r"^32 samples are too few to reflect half a frame of 64; use more, or pad_mode"
+    ):
+        features.stft(torch.ones(32), 64, 16)
+    assert features.stft(torch.ones(32), 64, 16, pad_mode="constant").shape == (33, 3)
+
+
+def test_a_constant_and_an_alternating_signal_by_hand():
+    """A rectangular window of four: all in bin 0, or all in bin 2."""
+    window = torch.ones(4)
+    steady = features.stft(torch.ones(8), 4, 2, window)
+    assert steady.shape == (3, 5) and torch.allclose(steady.abs(), torch.tensor([4.0, 0, 0])[:, None].expand(3, 5))
+    jumping = features.stft(torch.tensor([1.0, -1] * 4), 4, 4, window, center=False)
+    assert torch.allclose(jumping.abs(), torch.tensor([0.0, 0, 4])[:, None].expand(3, 2), atol=1e-6)
+
+
+def test_defaults_are_those_of_the_course():
+    noise = torch.randn(6000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(features.stft(noise), features.stft(noise, 1024, 512, torch.hann_window(1024), True, "reflect"))
+    power = features.power_spectrogram(noise)
+    assert torch.equal(power, features.power_spectrogram(noise, 1024, 512, True, "reflect"))
+    assert torch.allclose(power, features.stft(noise).abs().square())
+    bank = features.mel_filterbank()
+    assert torch.equal(bank, features.mel_filterbank(22_050, 1024, 64, 50.0, 11_025.0, "slaney", "slaney"))
+    mel = features.MelSpectrogram()
+    assert (mel.n_fft, mel.hop_length) == (1024, 512) and torch.equal(mel.filterbank, bank)
+    assert torch.allclose(mel(noise), bank @ power, rtol=1e-4)
+    other = features.MelSpectrogram(16_000, 512, 200, 20, 100.0, 7_000.0)
+    assert torch.equal(other.filterbank, features.mel_filterbank(16_000, 512, 20, 100.0, 7_000.0))
+    assert torch.allclose(other(noise), other.filterbank @ features.power_spectrogram(noise, 512, 200), rtol=1e-4)
+    assert features.hz_to_mel(2000.0) == features.hz_to_mel(2000.0, "slaney")
+    assert features.mel_to_hz(20.0) == features.mel_to_hz(20.0, "slaney")
+
+
+def test_padding_of_the_power_is_passed_on():
+    noise = torch.randn(900, generator=torch.Generator().manual_seed(0))
+    for options in ({"center": False}, {"pad_mode": "constant"}):
+        expected = features.stft(noise, 256, 64, **options).abs().square()
+        assert torch.allclose(features.power_spectrogram(noise, 256, 64, **options), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("hz", "mel_scale", "mel"),
+    [
+        (0.0, "slaney", 0.0),
+        (500.0, "slaney", 7.5),  # 200 / 3 Hz each
+        (1000.0, "slaney", 15.0),
+        (6400.0, "slaney", 42.0),  # 27 more for a factor of 6.4
+        (0.0, "htk", 0.0),
+        (700.0, "htk", 781.173),  # 2595 log10(2)
+        (6300.0, "htk", 2595.0),
+    ],
+)
+def test_mels_by_hand(hz, mel_scale, mel):
+    assert float(features.hz_to_mel(hz, mel_scale)) == pytest.approx(mel, abs=1e-3)
+    assert float(features.mel_to_hz(mel, mel_scale)) == pytest.approx(hz, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("convert", [features.hz_to_mel, features.mel_to_hz])
+def test_an_unknown_mel_scale_is_refused(convert):
+    with pytest.raises(ValueError, match=r"^mel_scale is 'slaney' or 'htk', not 'bark'$"):
+        convert(1000.0, "bark")
+
+
+def test_a_filterbank_by_hand():
+    """Two triangles below 1 kHz, where the scale is linear: edges at 0, 2, 4 and 6 Hz, bins every 1 Hz."""
+    peaks = features.mel_filterbank(12, 12, 2, 0.0, 6.0, norm=None)
+    assert torch.allclose(peaks, torch.tensor([[0, 0.5, 1, 0.5, 0, 0, 0], [0, 0, 0, 0.5, 1, 0.5, 0]]), atol=1e-6)
+    assert torch.allclose(features.mel_filterbank(12, 12, 2, 0.0, 6.0), peaks / 2, atol=1e-6)  # 2 / (4 − 0)
+    assert peaks.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fmin": 100.0, "fmax": 100.0}, r"^need 0 <= fmin < fmax <= 11025\.0 Hz; got fmin 100\.0, fmax 100\.0$"),
+        ({"fmax": 11_025.1}, "fmax 11025.1"),
+        ({"n_fft": 0}, "^n_fft and n_mels must be at least 1, not 0 and 64$"),
+        ({"n_mels": 0}, "^n_fft and n_mels must be at least 1, not 1024 and 0$"),
+        ({"norm": "peak"}, "^norm is 'slaney' or None, not 'peak'$"),
+    ],
+    ids=str,
+)
+def test_impossible_filterbanks_say_why(options, message):
+    with pytest.raises(ValueError, match=message):
+        features.mel_filterbank(**options)
+
+
+def test_decibels_by_hand():
+    power = torch.tensor([1.0, 10.0, 1e-3, 1e-11, 0.0])
+    assert features.power_to_db(power).tolist() == pytest.approx([0, 10, -30, -100, -100], abs=1e-4)
+    assert features.power_to_db(power, floor=1e-2).tolist() == pytest.approx([0, 10, -20, -20, -20], abs=1e-4)
+    assert features.power_to_db(power, top_db=25.0).tolist() == pytest.approx([0, 10, -15, -15, -15], abs=1e-4)
+
+
+def test_a_sound_shorter_than_a_frame_has_zeros_behind():
+    mel = features.MelSpectrogram(n_fft=256, hop_length=64, n_mels=8)
+    sound = torch.randn(2, 100, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mel(sound), mel(torch.nn.functional.pad(sound, (0, 156))))
+    assert mel(sound).shape == (2, 8, 5)
+    with pytest.raises(ValueError, match=r"^hop_length must be at least 1, not 0$"):
+        features.MelSpectrogram(hop_length=0)
+    assert features.MelSpectrogram(n_fft=256, hop_length=1, n_mels=8)(sound).shape == (2, 8, 257)
+
+
+def test_the_front_end_adds_noise_only_while_training():
+    sound = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    plain, noisy = features.LogMel().eval(), features.LogMel(noise_snr=0.0).eval()
+    assert torch.equal(noisy(sound), plain(sound))
+    energies = [10 ** (front.train()(sound).double() / 10) for front in (plain, noisy)]
+    assert (energies[1].sum(dim=(1, 2)) / energies[0].sum(dim=(1, 2))).tolist() == pytest.approx([2, 2], rel=1e-4)
+
+
+@pytest.mark.parametrize("snr", [float("inf"), float("nan")])
+def test_noise_without_a_level_is_refused(snr):
+    with pytest.raises(ValueError, match=f"^snr must be a number, not {snr}$"):
+        features.add_noise(torch.ones(2, 2), snr)

@@ -1,8 +1,11 @@
 import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +44,62 @@ def test_the_first_of_two_builders_wins(tmp_path):
             (first / "file").write_text("first")
     assert (tmp_path / "set" / "file").read_text(encoding="utf-8") == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_may_read_what_is_written(tmp_path):
+    """What is written to is the writer's own; the umask of a lecturer who shares a cache does not matter."""
+    before = os.umask(0o077)
+    try:
+        with write_beside(tmp_path / "table.csv") as partial:
+            assert mode(partial) == 0o600
+        with build_beside(tmp_path / "set") as partial:
+            assert mode(partial) == 0o700
+        write_json(tmp_path / "a.json", 1)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "table.csv") == mode(tmp_path / "a.json") == 0o644
+    assert mode(tmp_path / "set") == 0o755
+
+
+def test_what_is_being_written_lies_beside_under_a_hidden_name(tmp_path):
+    with write_beside(tmp_path / "deep" / "table.csv") as partial:
+        assert partial.parent == tmp_path / "deep"
+        assert re.fullmatch(r"\.table-\w{8}\.part\.csv", partial.name)
+    with build_beside(tmp_path / "deeper" / "set.v1") as partial:
+        assert partial.parent == tmp_path / "deeper"
+        assert re.fullmatch(r"\.set\.v1-\w{8}\.part", partial.name)
+
+
+def test_json_is_indented_and_ends_with_one_line_feed(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, "ü"]})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n  "a": [\n    1,\n    "\\u00fc"\n  ]\n}\n'
+
+
+def test_numbers_keep_five_digits():
+    value = {"a": [0.123456789, 123456.789], "b": {"c": -1.00000001}, "d": 1234567, "e": "0.123456789", "f": None}
+    expected = {"a": [0.12346, 123460.0], "b": {"c": -1.0}, "d": 1234567, "e": "0.123456789", "f": None}
+    assert files.rounded(value) == expected and isinstance(files.rounded(value)["d"], int)
+
+
+def test_room_is_what_is_free_and_what_is_replaced(tmp_path, monkeypatch):
+    asked = []
+
+    def disk_usage(place):
+        asked.append(place)
+        return SimpleNamespace(free=5e6)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    files.need_room(tmp_path / "not" / "there", 5e6)
+    files.need_room(tmp_path, 8e6, to_be_replaced=3e6)
+    assert asked == [tmp_path, tmp_path]
+    with pytest.raises(files.NoRoomError) as caught:
+        files.need_room(tmp_path, 9e6, to_be_replaced=3e6)
+    assert str(caught.value).startswith(f"{tmp_path}: up to 9 MB needed, 8 MB free; free some disk, or choose another")
 
 
 def test_the_cache_folder_is_one_place_wherever_one_stands(tmp_path, monkeypatch):
@@ -217,4 +276,5 @@ def test_the_patterns_fit_what_is_really_written(own_cache, cache):
 
 
 def test_sizes_in_words():
-    assert [files.in_words(size) for size in (0, 96.4e6, 6.6e9)] == ["0 MB", "96 MB", "6.6 GB"]
+    sizes = (0, 96.4e6, 999e6, 1e9, 6.6e9, 1234e9)
+    assert [files.in_words(size) for size in sizes] == ["0 MB", "96 MB", "999 MB", "1.0 GB", "6.6 GB", "1,234.0 GB"]

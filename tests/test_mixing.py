@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -40,6 +41,67 @@ def test_without_the_shuffle_neighbours_join(real_root):
     assert (recording[plan["first"]] == recording[plan["second"]]).mean() > 0.5
 
 
+ABC = Taxonomy(("a", "b", "c"))
+FIVE = pd.DataFrame({"classID": [0, 0, 1, 2, 1]})
+COLUMNS = ["first", "second", "first_class", "second_class", "combination", "split"]
+
+
+def test_a_plan_by_hand():
+    plan = mixing.plan_of(np.array([[4, 0], [3, 3], [0, 3]]), FIVE, ABC, "valid")
+    assert plan.columns.tolist() == COLUMNS
+    assert plan.to_numpy().tolist() == [
+        [4, 0, 1, 0, 1, "valid"],
+        [3, 3, 2, 2, 5, "valid"],
+        [0, 3, 0, 2, 2, "valid"],
+    ]
+    assert set(mixing.plan_of(np.array([[4, 0]]), FIVE, ABC)["split"]) == {""}
+    assert set(pair(FIVE, np.arange(5), ABC, Recipe(), np.random.default_rng(0))["split"]) == {""}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pairs"),
+    [
+        (Recipe(), [[0, 2], [2, 4], [4, 2], [0, 4]]),  # three clips three times are nine: one is left over
+        (Recipe(replicas=1), [[2, 4]]),
+        (Recipe(replicas=2, shuffle=False), [[4, 0], [2, 4], [0, 2]]),
+        (Recipe(balanced=True), [[2, 4], [0, 0], [0, 4], [2, 4]]),  # a + b, a + a and b + b, and one of them again
+    ],
+    ids=["three replicas", "one", "not shuffled", "balanced"],
+)
+def test_pairs_of_a_seed_are_the_same_on_every_machine(recipe, pairs):
+    plan = pair(FIVE, np.array([4, 0, 2]), ABC, recipe, np.random.default_rng(0), "test")
+    assert plan[["first", "second"]].to_numpy().tolist() == pairs
+    assert plan.columns.tolist() == COLUMNS and set(plan["split"]) == {"test"}
+
+
+def test_levels_and_onsets_of_a_seed_are_the_same_on_every_machine():
+    recipe = Recipe(joint="overlay", snr_range=6, max_onset=1.5)
+    plan = pair(FIVE, np.array([4, 0, 2]), ABC, recipe, np.random.default_rng(0), "test")
+    assert plan.columns.tolist() == [*COLUMNS, "snr", "onset"]
+    assert plan["snr"].tolist() == [1.28, 2.75, 0.52, 5.22]
+    assert plan["onset"].tolist() == [1.224, 0.004, 1.286, 0.05]
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(balanced=True)])
+@pytest.mark.parametrize("rows", [[], [3]])
+def test_too_few_clips_make_an_empty_plan(recipe, rows):
+    recipe = dataclasses.replace(recipe, replicas=1)
+    plan = pair(FIVE, np.array(rows), ABC, recipe, np.random.default_rng(0))
+    assert len(plan) == 0 and plan.columns.tolist() == COLUMNS
+    assert plan["first"].dtype == np.int64
+
+
+def test_each_part_has_random_numbers_of_its_own(cache):
+    split = splits.official(cache.clips, [3])
+    plan = mixing.plan_by_clips(cache.clips, split, TEN, Recipe(balanced=True), 7)
+    expected = [
+        pair(cache.clips, split.rows(role), TEN, Recipe(balanced=role == "train"), np.random.default_rng([7, n]), role)
+        for n, role in enumerate(["train", "valid", "test"])
+    ]
+    pd.testing.assert_frame_equal(plan, pd.concat(expected).reset_index(drop=True))
+    assert plan.index.tolist() == list(range(len(plan)))
+
+
 def test_an_odd_clip_is_left_over(cache):
     plan = pair(cache.clips, np.arange(5), TEN, Recipe(replicas=1), np.random.default_rng(0))
     assert len(plan) == 2
@@ -77,6 +139,22 @@ def test_equal_energies():
     assert sum(energies) == pytest.approx(float((loud**2).sum() + (soft**2).sum()), rel=1e-4)
     silent = np.zeros(10, np.float32)
     assert mixing.equalize_energy(loud, silent)[0] is loud
+
+
+def test_equal_energies_by_hand():
+    """Energies of 25 and 9 become 17, their mean: amplitudes by √(17 / 25) and √(17 / 9)."""
+    scaled = mixing.equalize_energy(np.float32([3, 4]), np.float32([-2, 2, 1]))
+    assert [x.dtype for x in scaled] == [np.float32, np.float32]
+    assert scaled[0] == pytest.approx(np.array([3, 4]) * (17 / 25) ** 0.5, rel=1e-6)
+    assert scaled[1] == pytest.approx(np.array([-2, 2, 1]) * (17 / 9) ** 0.5, rel=1e-6)
+
+
+def test_a_mixture_is_equalized_only_on_request(cache):
+    plain, equal = (render(cache, 3, 50, Recipe(equalize_energy=wanted)) for wanted in (False, True))
+    n = len(cache[3])
+    assert np.array_equal(plain, np.concatenate([cache[3], cache[50]]))
+    assert np.array_equal(equal, np.concatenate(mixing.equalize_energy(cache[3], cache[50])))
+    assert power(equal[:n]) == pytest.approx(power(equal[n:]), rel=1e-5)
 
 
 WRONG_RECIPES = [
@@ -134,6 +212,31 @@ def test_an_overlay_has_its_snr_and_its_onset(lengths, levels, snr, onset, seed)
     assert np.allclose(added, scale * second, atol=1e-5)
 
 
+def test_an_overlay_by_hand():
+    """The first has power 1, the second 1/4: at 0 dB it is doubled, at 20 log10(2) = 6.02 dB it stays."""
+    first, second, onset = np.ones(4, np.float32), np.float32([0.5, -0.5]), 3 / 22_050
+    assert overlay(first, second, 0.0, 0.0) == pytest.approx([2, 0, 1, 1])
+    assert overlay(first, second, 20 * np.log10(2), onset) == pytest.approx([1, 1, 1, 1.5, -0.5])
+    assert overlay(second, first, -20 * np.log10(2), 1 / 22_050) == pytest.approx([0.5, 0.5, 1, 1, 1])
+
+
+def test_silence_begins_100_decibels_below_full_scale():
+    """Amplitudes of 0.99e-5 and 1.01e-5 have powers just below and just above 1e-10."""
+    loud, silent, soft = (np.full(4, level, np.float32) for level in (0.5, 0.99e-5, 1.01e-5))
+    for joined in (overlay(loud, silent, 0.0, 0.0), overlay(silent, loud, 0.0, 0.0)):
+        assert joined == pytest.approx(np.full(4, 0.5 + 0.99e-5), rel=1e-6)
+    assert overlay(loud, soft, 0.0, 0.0) == pytest.approx(np.ones(4))
+    assert overlay(soft, loud, 0.0, 0.0) == pytest.approx(np.full(4, 2.02e-5))
+    assert mixing.equalize_energy(loud, silent)[1] is silent
+    scaled = mixing.equalize_energy(loud, soft)
+    assert power(scaled[0]) == pytest.approx(power(scaled[1])) and power(scaled[1]) == pytest.approx(1 / 8)
+
+
+def test_without_levels_an_overlay_begins_at_once_and_is_equally_loud(cache):
+    mixture = render(cache, 3, 50, Recipe(joint="overlay"))
+    assert np.array_equal(mixture, overlay(cache[3], cache[50], 0.0, 0.0))
+
+
 @pytest.mark.parametrize("silent", [np.zeros(50), np.full(50, 1e-9), np.full(50, 1e-42), np.zeros(0)])
 def test_what_is_next_to_silent_is_not_scaled(silent):
     noise, silent = np.random.default_rng(0).standard_normal(100).astype(np.float32), silent.astype(np.float32)
@@ -179,7 +282,17 @@ def test_the_length_of_a_mixture_is_known_before(cache, joint):
     recipe = Recipe(joint=joint, slot_seconds=0.3, max_onset=0.4)
     mixtures = LazyMixtures(cache, plan_of(cache, recipe), TEN, recipe)
     rendered = [len(mixtures[row][0]) for row in range(len(mixtures))]
-    assert mixing.lengths_of(cache, mixtures.plan, recipe).tolist() == rendered
+    lengths = mixing.lengths_of(cache, mixtures.plan, recipe)
+    assert lengths.dtype == np.int64 and lengths.tolist() == rendered
+
+
+def test_what_to_render_is_the_clips_and_the_levels():
+    plan = pd.DataFrame({"snr": [3, -1], "onset": [1, 0], "second": [4, 5], "first": [2, 0]})
+    pairs, levels = mixing.what_to_render(plan)
+    assert pairs.tolist() == [[2, 4], [0, 5]]
+    assert levels.dtype == np.float64 and levels.tolist() == [[3.0, 1.0], [-1.0, 0.0]]
+    joined = mixing.what_to_render(plan[["first", "second"]])[1]
+    assert joined.dtype == np.float64 and joined.shape == (2, 0)
 
 
 def test_the_lazy_form_renders_overlays(cache):
@@ -251,6 +364,40 @@ def test_batches_are_filled_up_and_carry_lengths_and_labels():
     assert collate(items, TEN, at_least=9).audio.shape == (3, 9)
     mels = collate([(torch.zeros(64, 4), 3), (torch.zeros(64, 2), 3)], TEN)
     assert mels.audio.shape == (2, 64, 4) and (mels.audio[1, :, 2:] == -100).all() and mels.lengths.tolist() == [4, 2]
+
+
+def test_a_batch_of_one_and_an_empty_sound():
+    batch = collate([(torch.zeros(64, 3), 9)], TEN, at_least=5)
+    assert batch.audio.shape == (1, 64, 5) and batch.audio[0, 0].tolist() == [0, 0, 0, -100, -100]
+    assert batch.lengths.tolist() == [3] and batch.multi_hot[0].nonzero()[:, 0].tolist() == [0, 9]
+    assert collate([(torch.ones(2), 0)], TEN, at_least=1).audio.tolist() == [[1, 1]]
+    assert collate([(torch.ones(0), 0)], TEN).audio.shape == (1, 0)
+    kinds = [part.dtype for part in batch]
+    assert kinds == [torch.float32, torch.int64, torch.float32, torch.int64]
+
+
+def test_the_lengths_of_a_batch_stay_where_they_are():
+    batch = collate([(torch.ones(2), 0), (torch.ones(3), 1)], TEN)
+    moved = batch.to(torch.device("meta"))
+    assert [part.device.type for part in moved] == ["meta", "cpu", "meta", "meta"]
+    assert [part.shape for part in moved] == [part.shape for part in batch] and moved.lengths is batch.lengths
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (5, 0), (5, 2)])
+def test_fresh_pairs_depend_on_the_seed_and_the_epoch(cache, seed, epoch):
+    rows = np.arange(10, 70)
+    mixtures = LazyMixtures(cache, plan_of(cache).assign(split="train").iloc[:1], TEN, Recipe(), rows, seed=seed)
+    mixtures.set_epoch(epoch)
+    rng = np.random.default_rng([seed, epoch, 3])  # the seed of the run, the epoch, and the number of this use
+    pd.testing.assert_frame_equal(mixtures.plan, pair(cache.clips, rows, TEN, Recipe(), rng, "train"))
+    assert len(mixtures) == 90 and set(mixtures.plan["split"]) == {"train"}
+    unlike = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), rows, seed=seed + 1)
+    unlike.set_epoch(epoch)
+    assert not mixtures.plan.equals(unlike.plan)
+    if seed == 0:
+        default = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), rows)
+        default.set_epoch(epoch)
+        pd.testing.assert_frame_equal(default.plan, mixtures.plan)
 
 
 def test_fresh_pairs_differ_by_epoch_and_are_the_same_for_the_same_epoch(cache):

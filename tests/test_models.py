@@ -4,7 +4,7 @@ import torchaudio
 from torch import nn
 
 from course_utils import features, models
-from course_utils.models.crnn import CRNN, MelspectrogramStretch
+from course_utils.models.crnn import CRNN, MelspectrogramStretch, _whiten
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,51 @@ def test_cnn10_equals_its_definition():
     assert (network(log_mel) - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_cnn10_drops_a_fifth_behind_each_block_and_half_before_the_end(monkeypatch, training):
+    asked = []
+
+    def dropout(x, p, training):
+        asked.append((x.dim(), p, training))
+        return x
+
+    monkeypatch.setattr(nn.functional, "dropout", dropout)
+    models.cnn10(10, width=2).train(training)(torch.randn(2, 64, 32))
+    assert asked == [(4, 0.2, training)] * 4 + [(2, 0.5, training)]
+
+
+def test_cnn10_fills_up_to_sixteen_frames_with_silence():
+    network = models.cnn10(10, width=2, n_mels=16).eval()
+    short = torch.randn(2, 16, 15)
+    filled = nn.functional.pad(short, (0, 1), value=-100.0)
+    assert torch.equal(network(short), network(filled))
+    longer = nn.functional.pad(filled, (0, 16), value=-100.0)  # two steps instead of one
+    assert not torch.allclose(network(filled), network(longer))
+
+
+def test_networks_are_built_as_asked():
+    network = models.build("cnn10", 7, 4, {"n_mels": 32, "hop_length": 256}, -3.0, True)
+    assert network.network.fc2.out_features == 7 and network.network.fc1.in_features == 32
+    assert network.network.bn0.num_features == 32 and len(network.log_mel.mel.filterbank) == 32
+    assert network.log_mel.mel.hop_length == 256 and network.log_mel.noise_snr == -3.0
+    assert isinstance(network.augment, features.SpecAugment)
+    plain = models.build("cnn10", 7)
+    assert isinstance(plain.augment, nn.Identity) and plain.log_mel.noise_snr is None
+    assert plain.network.fc1.in_features == 512 and plain.network.bn0.num_features == 64
+    crnn = models.build("crnn", 7, norm="whiten", time_pooling="fine", readout="mean")
+    assert crnn.fc.out_features == 7 and crnn.spectrogram.norm == "whiten"
+    assert (crnn.poolings, crnn.readout) == ((1, 2, 2), "mean")
+    report = models.build("crnn", 7)
+    assert (report.spectrogram.norm, report.poolings, report.readout) == ("db", (3, 4, 4), "last")
+
+
+def test_only_trainable_parameters_count():
+    layer = nn.Linear(3, 2)
+    assert models.count_parameters(layer) == 8
+    layer.bias.requires_grad_(False)
+    assert models.count_parameters(layer) == 6
+
+
 def test_cnn10_takes_waveforms_and_stored_log_mels_alike():
     network = models.build("cnn10", 10, width=4).eval()
     waveform = torch.randn(2, 44_100)
@@ -130,6 +175,32 @@ def test_the_lstm_sees_few_steps(seconds, steps):
 
 def test_the_lstm_sees_six_steps_of_eight_seconds_at_44_kilohertz():
     assert CRNN(10).steps(8 * 44_100 // 1024 + 1) == 6 and CRNN(10).steps(4 * 44_100 // 1024 + 1) == 2
+
+
+def test_crnn_is_built_as_in_the_report():
+    network = CRNN(10)
+    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ELU, nn.MaxPool2d, nn.Dropout]
+    assert [[type(layer) for layer in block] for block in network.convolutions] == [kinds] * 3
+    convolutions = [block[0] for block in network.convolutions]
+    assert [(c.in_channels, c.out_channels) for c in convolutions] == [(1, 32), (32, 64), (64, 64)]
+    assert {(c.kernel_size, c.padding, c.stride) for c in convolutions} == {((3, 3), (0, 0), (1, 1))}
+    assert [block[3].kernel_size for block in network.convolutions] == [[3, 3], [4, 4], [4, 4]]
+    assert [block[4].p for block in network.convolutions] == [0.1] * 3 and network.dropout.p == 0.3
+    assert [block[3].kernel_size for block in CRNN(10, time_pooling="fine").convolutions] == [[3, 1], [4, 2], [4, 2]]
+    lstm, front = network.lstm, network.spectrogram
+    assert (lstm.input_size, lstm.hidden_size, lstm.num_layers) == (128, 64, 2)
+    assert lstm.bidirectional and lstm.batch_first
+    assert (front.n_fft, front.hop_length, front.probability, front.spread) == (2048, 1024, 0.4, 0.4)
+    assert torch.equal(front.filterbank, features.mel_filterbank(22_050, 2048, 128, 0.0))
+
+
+@pytest.mark.parametrize(("time_pooling", "least"), [("report", 80), ("fine", 12)])
+def test_steps_by_hand(time_pooling, least):
+    """80 frames: 78 / 3 = 26, 24 / 4 = 6, 4 / 4 = 1. And 12: 10 / 1 = 10, 8 / 2 = 4, 2 / 2 = 1."""
+    network = CRNN(10, time_pooling=time_pooling)
+    assert network.least_frames() == least
+    frames = torch.tensor([least - 1, least, 128, 173])
+    assert network.steps(frames).tolist() == {"report": [0, 1, 2, 2], "fine": [0, 1, 30, 41]}[time_pooling]
 
 
 @pytest.mark.parametrize("time_pooling", CRNN.time_poolings)
@@ -216,6 +287,17 @@ def test_stretch_is_the_phase_vocoder_of_torchaudio(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("draws", "frames"), [((0.39, 0.0), 74), ((0.39, 1.0), 32), ((0.41,), 44)])
+def test_the_rate_of_a_stretch_goes_from_three_to_seven_fifths(monkeypatch, draws, frames):
+    """44 frames at 0.6 times the speed are 73.3, at 1.4 times 31.4; above 0.4 nothing is stretched."""
+    numbers = iter(map(torch.tensor, draws))
+    monkeypatch.setattr(torch, "rand", lambda *_: next(numbers))
+    mel, lengths = MelspectrogramStretch()(torch.randn(2, 44_100), torch.tensor([44_100, 22_050]))
+    assert mel.shape == (2, 128, frames)
+    assert lengths.tolist() == [frames, {74: 37, 32: 16, 44: 22}[frames]]  # half as long: 22 frames
+    assert next(numbers, None) is None
+
+
 def test_stretch_happens_in_training_only_and_in_four_of_ten_batches():
     torch.manual_seed(0)
     front = MelspectrogramStretch()
@@ -237,6 +319,16 @@ def test_whiten_sets_mean_and_deviation_of_the_valid_part():
         1, abs=1e-3
     )
     assert not mel[1, :, frames[1] :].any()
+
+
+def test_whiten_by_hand():
+    """The valid part is 1, 3, 1, 3 in two bands: mean 2, standard deviation 1."""
+    mel = torch.tensor([[[1.0, 3, 9], [3, 1, -9]], [[0.0, 4, 8], [0, 4, 8]]])
+    valid = torch.tensor([[True, True, False], [True, True, True]])[:, None, :]
+    white = _whiten(mel, valid)
+    assert white[0].flatten().tolist() == pytest.approx([-1, 1, 0, 1, -1, 0], abs=1e-5)
+    apart = 4 / (32 / 3) ** 0.5  # 0, 4, 8: mean 4, variance 32 / 3
+    assert white[1].flatten().tolist() == pytest.approx([-apart, 0, apart] * 2, abs=1e-5)
 
 
 def test_unknown_norm_is_refused():

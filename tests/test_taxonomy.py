@@ -60,12 +60,64 @@ def test_vectors_that_are_no_mixture_of_two_are_refused(rows):
 
 
 def test_classes_must_differ():
-    with pytest.raises(ValueError, match="bark"):
-        Taxonomy(("bark", "bark"))
-    with pytest.raises(ValueError, match="at least one"):
+    message = "class names must be there and differ; given twice or empty: "
+    with pytest.raises(ValueError) as caught:
+        Taxonomy(("siren", "bark", "siren", "bark", "horn"))
+    assert str(caught.value) == message + "['bark', 'siren']"
+    with pytest.raises(ValueError) as caught:
+        Taxonomy(("bark", ""))
+    assert str(caught.value) == message + "['']"
+    with pytest.raises(ValueError, match=r"^a taxonomy needs at least one class$"):
         Taxonomy(())
 
 
 def test_unknown_class_names_the_known_ones():
-    with pytest.raises(ValueError, match="air_conditioner"):
-        Taxonomy().class_id("rooster")
+    with pytest.raises(ValueError, match=r"^no class 'c'; the classes are a, b$"):
+        Taxonomy(["a", "b"]).class_id("c")
+    assert Taxonomy(["a", "b"]).class_id("b") == 1
+
+
+# --- three classes, written out ---------------------------------------------------------------------------------------
+
+ABC = Taxonomy(["a", "b", "c"])
+PAIRS = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+MULTI_HOT = [[1, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1]]
+
+
+def test_all_combinations_of_three_classes():
+    assert ABC.classes == ("a", "b", "c") and hash(ABC) == hash(Taxonomy(("a", "b", "c")))
+    assert (ABC.n_classes, ABC.n_combinations) == (3, 6)
+    assert ABC.pairs.dtype == np.int64 and ABC.pairs.tolist() == [list(pair) for pair in PAIRS]
+    assert ABC.membership.dtype == np.float32 and ABC.membership.tolist() == MULTI_HOT
+    assert [ABC.name(i) for i in range(6)] == ["a + a", "a + b", "a + c", "b + b", "b + c", "c + c"]
+    assert [ABC.from_name(name) for name in ("a + a", "b + a", "c + a", "b + b", "c + b", "c + c")] == list(range(6))
+
+
+def test_arrays_keep_their_shape_and_are_integers():
+    found = ABC.combination_id(np.array([[0.0, 1.0], [2.0, 2.0]]), np.array([[0, 0], [0, 1]], np.int8))
+    assert found.dtype == np.int64 and found.tolist() == [[0, 1], [2, 4]]
+    assert ABC.pair(np.array([[5.0], [2.0]])).tolist() == [[[2, 2]], [[0, 2]]]
+    assert ABC.multi_hot(np.array([[4, 1]], np.uint8)).tolist() == [[[0, 1, 1], [1, 1, 0]]]
+    assert ABC.from_multi_hot([[[0, 1, 1], [1, 1, 0]]]).tolist() == [[4, 1]]
+    assert ABC.from_multi_hot(np.array([0.0, 0.0, 1.0])) == 5
+
+
+@pytest.mark.parametrize(("first", "second", "got"), [(0, -1, "-1 … 0"), (3, 0, "0 … 3"), ([1, 0], [3, 1], "0 … 3")])
+def test_impossible_class_ids_are_refused(first, second, got):
+    with pytest.raises(ValueError, match=f"^class IDs go from 0 to 2; got {got}$"):
+        ABC.combination_id(first, second)
+
+
+def test_impossible_multi_hot_vectors_say_what_is_wrong():
+    with pytest.raises(ValueError, match=r"^a multi-hot vector has 3 entries, not 2$"):
+        ABC.from_multi_hot([1, 0])
+    for wrong in ([1, 1, 1], [0, 0, 0], [2, 1, 0], [[1, 0, 0], [0, 0, 0]]):
+        with pytest.raises(ValueError, match=r"^a mixture of two clips has one or two classes: one or two ones, and"):
+            ABC.from_multi_hot(wrong)
+
+
+@pytest.mark.parametrize("name", ["a", "a + b + c", "a+b"])
+def test_what_is_no_pair_of_names_is_refused(name):
+    with pytest.raises(ValueError) as caught:
+        ABC.from_name(name)
+    assert str(caught.value) == f"{name!r} is not two class names joined by ' + '"
