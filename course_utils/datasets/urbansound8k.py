@@ -20,7 +20,7 @@ import pooch
 from tqdm.auto import tqdm
 
 from course_utils.datasets.table import DatasetError, open_folder, parse_name
-from course_utils.files import build_beside, need_room, write_beside
+from course_utils.files import alone_in, build_beside, is_partial, need_room, write_beside
 
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
 MD5 = "9aa69802bbf37fb986f71ec1483a196e"
@@ -31,6 +31,7 @@ HOW_TO_GET_IT = (
 FOLDER = "UrbanSound8K"
 _ATTEMPTS = 5  # of a connection that breaks off
 _BLOCK = 1 << 20
+_DOING = "downloads UrbanSound8K"
 _UNPACKED_OVER_PACKED = 1.25  # of the disk space
 
 
@@ -52,31 +53,16 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
 
     Raises:
         DownloadError: If the connection breaks off repeatedly, the disk fills up, or the archive has another sum.
+        FolderInUseError: If another process downloads into the folder.
         NoRoomError: If the disk has too little room from the beginning.
     """
     root = Path(root)
     target = root / FOLDER
     if _is_complete(target):
         return target
-    archive = root / "UrbanSound8K.tar.gz"
-    for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
-        shutil.rmtree(leftover)
-    if archive.is_file() and (found := pooch.file_hash(str(archive), alg="md5")) != md5:
-        raise DownloadError(f"{archive}: its MD5 sum is {found}, not {md5}; delete it, or put the right one there")
-    if not archive.is_file():
-        root.mkdir(parents=True, exist_ok=True)
-        partial = archive.with_name(archive.name + ".part")
-        _fetch(url, partial, progress)
-        found = pooch.file_hash(str(partial), alg="md5")
-        if found != md5:
-            partial.unlink()
-            raise DownloadError(
-                f"{url}: the MD5 sum is {found}, not {md5}; the file was deleted. If your network shows a login page, log "
-                "in there first; then download it again"
-            )
-        partial.rename(archive)
-    _unpack(archive, target, progress)
-    archive.unlink()
+    with alone_in(root, _DOING):
+        if not _is_complete(target):  # another process may have ended just now
+            _download(root, target, url, md5, progress)
     return target
 
 
@@ -94,11 +80,45 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Pat
 
     Raises:
         DownloadError: If the connection breaks off before; the clips that are out stay, and count the next time.
+        FolderInUseError: If another process downloads into the folder.
     """
     target = Path(root) / FOLDER
-    have = {path.name for path in target.glob("audio/fold*/*.wav")}
-    if len(have) >= clips:
-        return target
+    if len(_clips_in(target)) < clips:
+        with alone_in(root, _DOING):
+            _stream(target, clips, url, progress)
+    return target
+
+
+def _clips_in(target: Path) -> set[str]:
+    """Return the names of the whole clips: halves have other names."""
+    return {path.name for path in target.glob("audio/fold*/*.wav") if parse_name(path.name)}
+
+
+def _download(root: Path, target: Path, url: str, md5: str, progress: bool) -> None:
+    archive = root / "UrbanSound8K.tar.gz"
+    for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
+        shutil.rmtree(leftover)
+    if archive.is_file() and (found := pooch.file_hash(str(archive), alg="md5")) != md5:
+        raise DownloadError(f"{archive}: its MD5 sum is {found}, not {md5}; delete it, or put the right one there")
+    if not archive.is_file():
+        partial = archive.with_name(archive.name + ".part")
+        _fetch(url, partial, progress)
+        found = pooch.file_hash(str(partial), alg="md5")
+        if found != md5:
+            partial.unlink()
+            raise DownloadError(
+                f"{url}: the MD5 sum is {found}, not {md5}; the file was deleted. If your network shows a login page, log "
+                "in there first; then download it again"
+            )
+        partial.rename(archive)
+    _unpack(archive, target, progress)
+    archive.unlink()
+
+
+def _stream(target: Path, clips: int, url: str, progress: bool) -> None:
+    for half in filter(is_partial, target.glob("audio/fold*/.*")):  # of a process that was killed
+        half.unlink()
+    have = _clips_in(target)
     bar = tqdm(desc="clips", total=clips, initial=len(have), unit="clip", disable=not progress)
     try:
         with bar, _connect(url) as response, tarfile.open(fileobj=response, mode="r|gz") as archive:
@@ -113,11 +133,10 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Pat
                     have.add(place.name)
                     bar.update()
                 if len(have) >= clips:
-                    return target
+                    return
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
         kept = f"{len(have)} clips are out and stay; run the same command again for the rest"
         raise DownloadError(f"{url}: {_reason(error)}; {kept}") from error
-    return target
 
 
 def _is_complete(target: Path) -> bool:
@@ -176,7 +195,10 @@ def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
     with response:
         if start and response.status != 206:  # the server sends all of it again
             start = 0
-        rest = int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length") or "0"
+        if not length.isdecimal():
+            raise DownloadError(f"{url}: the server gives {length!r} as the length of the file; try again later")
+        rest = int(length)
         need_room(partial.parent, rest + (start + rest) * _UNPACKED_OVER_PACKED)
         bar = tqdm(desc="download", total=start + rest, initial=start, unit="B", unit_scale=True, disable=not progress)
         with bar, partial.open("ab" if start else "wb") as file:
