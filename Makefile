@@ -5,6 +5,7 @@
 # make figures    draw the static diagrams anew
 # make colab REPO=owner/name REF=tag    put a Colab badge and the course's address into the notebooks    (REPO= takes them out)
 # make assignments    write the student copies of the assignments      make grade SUBMITTED=FOLDER    grade what was handed in
+# make test-slow    the tests that take minutes, which `make test` leaves out: every trick on the grader
 # make test-machines    run lessons and numerical tests as on four other kinds of machine, and say what is close to its tolerance
 # make test-gpu WHEELS=FOLDER    run GPU tests and lessons beside an NVIDIA GPU, without a network      make wheels WHEELS=FOLDER    fill that folder
 # make test-alone    run each notebook alone, in an empty folder       (some: ALONE='0[67]*')
@@ -24,8 +25,8 @@ LAB_ARGS ?=
 # In a container one is often root, and JupyterLab then starts only when told so.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: install install-instructor lab test test-machines test-gpu wheels test-alone mutants test-browser test-oldest test-newest notebooks results \
-	figures colab assignments grade lint clean-data clean
+.PHONY: install install-instructor lab test test-slow test-machines test-gpu wheels test-alone mutants test-browser test-oldest test-newest notebooks \
+	results figures colab assignments grade lint clean-data clean
 
 install: $(INSTALLED)
 
@@ -59,6 +60,9 @@ endef
 
 test: install install-instructor
 	$(call suite,$(BIN))
+
+test-slow: install install-instructor
+	COURSE_SLOW=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m slow tests
 
 test-machines: install
 	$(BIN)/python tests/machines/run.py

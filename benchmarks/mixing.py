@@ -60,7 +60,8 @@ def obvious(data: str, plan: str, out: str) -> None:
     """Make the log-mels as one writes it first."""
     import librosa
 
-    paths = datasets.load(data).clips.set_index("slice_file_name")["path"]
+    dataset = datasets.load(data)
+    paths = {name: dataset.path(row) for row, name in enumerate(dataset.clips["slice_file_name"])}
     table, folder = pd.read_csv(plan), Path(out)
     folder.mkdir(parents=True)
     for row, (first, second) in enumerate(
@@ -84,9 +85,9 @@ def stand_in(data: str, place: Path, fill: bool, rate: int | None) -> str:
     rows[list(datasets.COLUMNS)].to_csv(place / "metadata" / "UrbanSound8K.csv", index=False)
     files, rng = {}, np.random.default_rng(0)
     for clip in tqdm(dataset.clips.itertuples(), "prepare", len(dataset.clips), leave=False):
-        files[clip.Index] = Path(clip.path)
+        files[clip.Index] = dataset.path(clip.Index)
         if rate is not None:
-            mono = audio.resample(audio.read(clip.path), SAMPLE_RATE, rate)
+            mono = audio.resample(audio.read(dataset.path(clip.Index)), SAMPLE_RATE, rate)
             files[clip.Index] = place / "converted" / f"{clip.Index}.wav"
             files[clip.Index].parent.mkdir(exist_ok=True)
             soundfile.write(files[clip.Index], np.stack([mono, mono], axis=1), rate)

@@ -5,25 +5,24 @@ from __future__ import annotations
 import base64
 import html
 import io
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from course_utils.containers import AudioError, opened, shown
 from course_utils.files import write_beside
-
-if TYPE_CHECKING:
-    import soundfile
 
 SAMPLE_RATE = 22_050  # Hz, everywhere in the course
 PLAYER_BYTES = 90_000  # the largest player
-
-
-class AudioError(ValueError):
-    """A sound file that cannot be used; the message names the file, what is wrong and what to do."""
+MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
+LOUDEST = 1e10  # full scale is 1, and 2.1e9 in files with the numbers of 32-bit integers
+BLOCK = 65_536  # samples that are encoded at once
+SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system
 
 
 def read(
@@ -43,42 +42,54 @@ def read(
         Samples, float32 `[T]`, in −1 … 1 unless a float file goes beyond.
 
     Raises:
-        AudioError: If the file is missing, empty, no sound, cut off, or holds samples that are no numbers.
+        AudioError: If the file is missing, empty, no sound, cut off, or holds samples that are no numbers or beyond
+            all that a sound can have (1e10); if `start` is beyond its end.
     """
     path = Path(path)
-    with _opened(path) as file:
+    if not (0 <= start < np.inf and (seconds is None or 0 <= seconds < np.inf)):
+        raise AudioError(f"{shown(path)}: start and seconds are 0 or more; got start {start}, seconds {seconds}")
+    with opened(path) as file:
         first = round(start * file.samplerate)
-        if first >= file.frames > 0:
+        if first >= file.frames:
             raise AudioError(
-                f"{path}: {file.frames / file.samplerate:.2f} s long, nothing to read from {start:.2f} s on"
+                f"{shown(path)}: {file.frames / file.samplerate:.2f} s long, nothing to read from {start:.2f} s on"
             )
-        if file.frames == 0:
-            raise AudioError(f"{path}: 0 frames; delete it or download it again")
         wanted = file.frames - first if seconds is None else min(round(seconds * file.samplerate), file.frames - first)
         try:
-            file.seek(first)
+            if file.seekable():
+                file.seek(first)
+            else:  # GSM and the like
+                file.read(first)
             samples = file.read(wanted, dtype="float32", always_2d=True)
         except RuntimeError as error:  # soundfile's errors are RuntimeErrors
-            raise AudioError(f"{path}: damaged ({error}); delete it or download it again") from error
+            raise AudioError(f"{shown(path)}: damaged ({error}); delete it or download it again") from error
         rate = file.samplerate
     if len(samples) < wanted:
-        raise AudioError(f"{path}: cut off after {len(samples)} of {wanted} frames; delete it or download it again")
-    if not np.isfinite(samples).all():
-        count = int((~np.isfinite(samples)).sum())
-        raise AudioError(f"{path}: {count} samples are not numbers (NaN or infinite); delete it or export it again")
+        raise AudioError(
+            f"{shown(path)}: cut off after {len(samples)} of {wanted} frames; delete it or download it again"
+        )
+    if fault := _fault_of(samples):
+        raise AudioError(f"{shown(path)}: {fault}; delete it or export it again")
     channels = samples.shape[1]
     # The mean over channels, as a product: NumPy's `mean` along a short axis takes longer than all else here.
     mono = samples @ np.full(channels, 1 / channels, np.float32) if channels > 1 else samples[:, 0]
-    return mono if sample_rate is None else resample(mono, rate, sample_rate)
+    if sample_rate is None:
+        return mono
+    converted = resample(mono, rate, sample_rate)
+    if len(converted) == 0 < wanted:
+        raise AudioError(
+            f"{shown(path)}: 0 frames at {sample_rate:,} Hz ({wanted} at {rate:,} Hz); delete it or download it again"
+        )
+    return converted
 
 
 def duration(path: Path | str) -> float:
     """Return the length of a sound file in seconds, from its header.
 
     Raises:
-        AudioError: If the file is missing or no sound.
+        AudioError: If the file is missing, empty, no sound or cut off.
     """
-    with _opened(Path(path)) as file:
+    with opened(Path(path)) as file:
         return file.frames / file.samplerate
 
 
@@ -117,15 +128,36 @@ def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE,
         subtype: libsndfile's name of the sample format; None takes the usual one, 16 bit for WAV.
 
     Raises:
-        AudioError: If a sample is not a number.
+        AudioError: If the waveform is not `[T]`, a sample is not a number or beyond 1e10, or the format does not exist
+            or does not go with the rate.
+        OSError: If the disk is full, or the system refuses to write. The file is as it was before.
     """
     import soundfile
 
-    samples = np.asarray(waveform, np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: not written, because some samples are not numbers (NaN or infinite)")
-    with write_beside(Path(path)) as partial:
-        soundfile.write(partial, samples, sample_rate, subtype=subtype)
+    path = Path(path)
+    try:
+        samples = _checked(waveform)
+    except AudioError as error:
+        raise AudioError(f"{shown(path)}: not written, because {error}") from None
+    form = path.suffix[1:].upper()
+    if form not in soundfile.available_formats() or form == "RAW":
+        raise AudioError(
+            f"{shown(path)}: not written, because its ending names no format; choose .wav, .flac, .ogg or .mp3"
+        )
+    if subtype is not None and subtype not in soundfile.available_subtypes(form):
+        kinds = ", ".join(soundfile.available_subtypes(form))
+        raise AudioError(f"{shown(path)}: not written, because {form} has no subtype {subtype!r}; it has {kinds}")
+    with write_beside(path) as partial:
+        try:
+            _encode(partial, samples.astype(np.float32), sample_rate, subtype=subtype)
+            if len(samples):
+                opened(partial).close()  # what the system did not take at the end, libsndfile does not say
+        except (
+            soundfile.LibsndfileError,
+            AssertionError,
+            AudioError,
+        ) as error:  # soundfile asserts that all is written
+            raise _not_written(path, error) from error
 
 
 def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE) -> str:
@@ -140,9 +172,10 @@ def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
         The HTML, without anything to load.
 
     Raises:
-        ValueError: If the sound is too long for a player of that size; pass a part of it.
+        AudioError: If the waveform is not `[T]`, is empty, holds samples that are not numbers, has a rate that MP3 does
+            not know, or is too long for a player of that size.
     """
-    data = base64.b64encode(_mp3(np.asarray(waveform, np.float32), sample_rate)).decode()
+    data = base64.b64encode(_mp3(_checked(waveform).astype(np.float64), sample_rate)).decode()
     title = f"<div>{html.escape(label)}</div>" if label else ""
     return f'{title}<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
 
@@ -156,7 +189,8 @@ def listen(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
         sample_rate: In Hz.
 
     Raises:
-        ValueError: If the sound is too long for a player of that size; pass a part of it.
+        AudioError: If the waveform is not `[T]`, is empty, holds samples that are not numbers, has a rate that MP3 does
+            not know, or is too long for a player of that size.
     """
     from IPython.display import HTML, display
 
@@ -211,33 +245,71 @@ def _uploaded(value: Any) -> list[tuple[str, bytes]]:
     return [(file["name"], bytes(file["content"])) for file in value]
 
 
-def _mp3(samples: np.ndarray, sample_rate: int) -> bytes:
+def _checked(waveform: ArrayLike) -> np.ndarray:
+    """Return a waveform as an array `[T]` of the type it has; refuse what is none."""
+    try:
+        samples = np.asarray(waveform)
+    except ValueError as error:  # rows of different lengths
+        raise AudioError(f"the waveform is no array of numbers ({error})") from error
+    if samples.dtype.kind not in "fiu":
+        raise AudioError(f"a waveform is of real numbers, not of {samples.dtype}")
+    if samples.ndim != 1:
+        shape = ", ".join(map(str, samples.shape))
+        raise AudioError(
+            f"a waveform has one dimension, [T], not {samples.ndim}: [{shape}]; pass one channel, or the mean over them"
+        )
+    if fault := _fault_of(samples):
+        raise AudioError(f"{fault}; find out where they come from, or replace them (`np.nan_to_num`, `np.clip`)")
+    return samples
+
+
+def _fault_of(samples: np.ndarray) -> str | None:
+    """Say what is wrong with samples of any shape: some are not numbers, or are louder than any sound."""
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))  # NaN if a sample is
+    if peak <= LOUDEST:
+        return None
+    count = samples.size - int(np.isfinite(samples).sum())
+    if count:
+        verb = "is not a number" if count == 1 else "are not numbers"
+        return f"{count:,} of {samples.size:,} samples {verb} (NaN or infinite)"
+    return f"the loudest sample is {peak:.1e}, and full scale is 1"
+
+
+def _encode(target: Path | io.BytesIO, samples: np.ndarray, sample_rate: int, **options: Any) -> None:
+    """Write samples block by block: the Vorbis encoder ends the process where a block is too large for the stack."""
     import soundfile
 
-    peak = float(np.abs(samples).max(initial=0.0))
-    scaled = samples * (0.95 / peak) if peak > 0 else samples
+    with soundfile.SoundFile(target, "w", sample_rate, channels=1, **options) as file:
+        for start in range(0, len(samples), BLOCK):
+            file.write(samples[start : start + BLOCK])
+
+
+def _not_written(path: Path, error: Exception) -> Exception:
+    """Return the error to raise where libsndfile could not write: of the disk, or of what was asked for."""
+    if shutil.disk_usage(path.parent).free < 1 << 20:
+        return OSError(f"{shown(path)}: not written, because the disk is full; free some space")
+    reason = getattr(error, "error_string", "cut off").rstrip(".")
+    if getattr(error, "code", SYSTEM_ERROR) == SYSTEM_ERROR:
+        return OSError(
+            f"{shown(path)}: not written, though the disk is not full ({reason}); look whether the folder is still there, "
+            "and whether a quota limits your files"
+        )
+    return AudioError(f"{shown(path)}: not written ({reason}); choose another rate, subtype or ending")
+
+
+def _mp3(samples: np.ndarray, sample_rate: int) -> bytes:
+    if len(samples) == 0:
+        raise AudioError("an empty sound, [0]: there is nothing to play")
+    if sample_rate not in MP3_RATES:
+        rates = ", ".join(map(str, MP3_RATES))
+        raise AudioError(f"a player has one of MP3's rates ({rates}), not {sample_rate} Hz; use `audio.resample` first")
+    peak = np.abs(samples).max()
+    scaled = samples / peak * 0.95 if peak > 0 else samples  # in this order, or a very low peak overflows
     for compression in (0.3, 0.6, 0.99):  # libsndfile's scale: 0 best, 1 smallest
         file = io.BytesIO()
-        soundfile.write(
-            file, scaled, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=compression
-        )
+        _encode(file, scaled, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=compression)
         if len(file.getbuffer()) * 4 / 3 < PLAYER_BYTES:
             return file.getvalue()
-    raise ValueError(
+    raise AudioError(
         f"{len(samples) / sample_rate:.0f} s is too long for a player of {PLAYER_BYTES} bytes: pass a part"
     )
-
-
-def _opened(path: Path) -> soundfile.SoundFile:
-    import soundfile
-
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path}: 0 bytes; delete it or download it again")
-    try:
-        return soundfile.SoundFile(path)
-    except (RuntimeError, TypeError) as error:
-        is_foreign = path.suffix.lower() in (".m4a", ".aac", ".mp4", ".wma", ".amr", ".3gp")
-        remedy = "save it as WAV, FLAC, Ogg or MP3 first" if is_foreign else "delete it or download it again"
-        raise AudioError(f"{path}: not a sound file that can be read ({error}); {remedy}") from error

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import json
 import logging
 import os
 import re
@@ -31,10 +30,19 @@ Data = Annotated[str, typer.Option(help="A folder of clips, a stored set, or the
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Out = Annotated[Path, typer.Option(help="The folder to write to.")]
 Run = Annotated[Path, typer.Option(help="The folder of a run, as `train --out` made it.")]
-_SPLIT = ("split", "train_folds", "valid_folds", "test_folds", "valid_fraction", "seed", "skip_bad")
+_FOLDS = ("train_folds", "valid_folds", "test_folds")
+_SPLIT = ("split", *_FOLDS, "valid_fraction", "seed", "skip_bad")
 _MIXING = tuple(field.name for field in dataclasses.fields(Recipe))
 _FEATURES = ("n_fft", "hop_length", "n_mels", "noise_snr")
 _MACHINE = ("accelerator", "devices", "precision", "workers")
+# What only one of several choices uses: an option of another one would be ignored.
+_ONLY_FOR = {
+    ("model", "cnn10"): ("width", *_FEATURES, "spec_augment"),
+    ("model", "crnn"): ("norm", "time_pooling", "readout"),
+    ("joint", "overlay"): ("snr_range", "max_onset"),
+    ("form", "mel"): _FEATURES,
+}
+_MOST_FOLDS = 1_000  # that one range may name
 _TRAINING = (
     *("model", "width", "head", "norm", "time_pooling", "readout", "train_share", "fresh_pairs", "spec_augment"),
     *("mixup", "pos_weight", "epochs"),
@@ -56,7 +64,7 @@ _TRAINING = (
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
+        stream.reconfigure(errors="backslashreplace")  # for a terminal that knows no arrows, and names that are no text
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     app(prog_name="python -m course_utils")
 
@@ -66,7 +74,7 @@ def check(as_json: Json = False) -> None:
     """Look at this machine: versions, GPU, disk, data; what to do about each."""
     found = [*environment.findings(), *_data_findings()]
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+        typer.echo(files.as_json([dataclasses.asdict(finding) for finding in found]))
     else:
         signs = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
         for finding in found:
@@ -104,7 +112,8 @@ def data(
         else:
             folder = urbansound8k.stream(place, clips)
         found = datasets.open_folder(folder, name)
-        typer.echo((datasets.select_measured(found) if name == "measured" else found).describe())
+        found = datasets.select_measured(found) if name == "measured" else found
+        typer.echo(f"{found.describe()}\n  in {folder}")
 
 
 @app.command()
@@ -175,15 +184,39 @@ def _config(data: str, options: dict, context: typer.Context) -> Config:
     from course_utils.storage import is_stored_set
 
     options = options | {name: _folds(options[name], name) for name in options if name.endswith("_folds")}
+    _refuse_ignored(options, context)
     if is_stored_set(data):
         options |= _stored_options(data, options, context)
-    elif options["split"] == "random" and (options["train_folds"] or options["valid_folds"]):
+    elif options["split"] == "random" and any(options[name] and _is_given(name, context) for name in _FOLDS):
         raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
-    elif options["split"] == "clips" and options["valid_folds"]:
-        raise ConfigurationError("--split clips takes no --valid-folds: a share of the clips validates")
+    elif options["split"] == "clips" and any(_is_given(name, context) for name in ("valid_folds", "test_folds")):
+        raise ConfigurationError(
+            "--split clips takes no --valid-folds and no --test-folds: shares of the clips do both"
+        )
+    elif options["valid_folds"] and _is_given("valid_fraction", context):
+        raise ConfigurationError("--valid-folds and --valid-fraction both say what validates; leave one out")
     recipe = Recipe(**{name: options.pop(name) for name in _MIXING if name in options})
     options["train_folds"] = options["train_folds"] or None
     return Config(data=data, recipe=recipe, **options)
+
+
+def _refuse_ignored(options: dict, context: typer.Context) -> None:
+    """Refuse an option that was given, and that the chosen network, joint or form does not use.
+
+    Raises:
+        ConfigurationError: If there is one; `--no-spec-augment` and the like ask for what is so anyway, and pass.
+    """
+    for (choice, value), names in _ONLY_FOR.items():
+        chosen = options.get(choice, value)
+        for name in names if chosen != value else ():
+            if name in options and _is_given(name, context) and options[name] is not False:
+                raise ConfigurationError(
+                    f"{_flag(name)} is only for --{choice} {value}; with {chosen} it would do nothing, so leave it out"
+                )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _stored_options(data: str, options: dict, context: typer.Context) -> dict:
@@ -198,21 +231,26 @@ def _stored_options(data: str, options: dict, context: typer.Context) -> dict:
     stored = {name: value for name, value in stored.items() if name in options}
     for name, value in stored.items():
         if _is_given(name, context) and options[name] != value:
-            flag = f"--{name.replace('_', '-')}"
             raise ConfigurationError(
-                f"{data}: made with {name} {value}, and {options[name]} is asked for; leave {flag} out, or make another set"
+                f"{data}: made with {name} {value}, and {options[name]} is asked for; leave {_flag(name)} out, or make "
+                "another set"
             )
     return stored
 
 
 def _folds(text: str, name: str) -> tuple[int, ...]:
-    """Read `1,2,5-9`."""
+    """Read `1,2,5-9`; nothing, if nothing is given."""
     folds: list[int] = []
-    for part in filter(None, text.replace(" ", "").split(",")):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    for part in parts:
+        match = re.fullmatch(r"(\d+)(?: *- *(\d+))?", part, re.ASCII)
         if not match:
-            raise ConfigurationError(f"--{name.replace('_', '-')}: {part!r} is no fold; write 1,2 or 5-9")
-        folds += range(int(match[1]), int(match[2] or match[1]) + 1)
+            raise ConfigurationError(f"{_flag(name)}: {part!r} is not a fold; write 1,2 or 5-9")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first < _MOST_FOLDS:
+            says = "is an empty range" if last < first else f"names more than {_MOST_FOLDS:,} folds"
+            raise ConfigurationError(f"{_flag(name)}: {part} {says}; write the lower fold first, as 5-9")
+        folds += range(first, last + 1)
     return tuple(folds)
 
 
@@ -235,6 +273,7 @@ def mix(
 
         if is_stored_set(Path(data)):
             raise ConfigurationError(f"{data}: a stored set already; --data takes a folder of clips")
+        _refuse_ignored({**options, "form": form}, context)
         config = dataclasses.replace(_config(data, options, context), fresh_pairs=False)  # they are written down
         parts = experiment.prepare(config)
         typer.echo("\n".join(parts.notes))
@@ -277,13 +316,13 @@ def evaluate(
     """Score the network of a run on its test part: scores, intervals, baselines."""
     with _plain_errors():
         found = _evaluate(run, data, _folds(folds, "folds") or None, quiet=as_json, page=report)
-        typer.echo(json.dumps(found, indent=2) if as_json else _table(found))
+        typer.echo(files.as_json(found) if as_json else _table(found))
 
 
 @app.command()
 def predict(
     run: Run,
-    files: Annotated[list[Path], typer.Argument(help="Sound files of any length.")],
+    sounds: Annotated[list[Path], typer.Argument(help="Sound files of any length.", metavar="FILES...")],
     window: Annotated[
         float | None, typer.Option(help="Length of a window in s; that of the mixtures if not given.")
     ] = None,
@@ -300,32 +339,26 @@ def predict(
         from course_utils import inference
         from course_utils.audio import AudioError
 
-        names = [file.name for file in files]
+        names = [file.name for file in sounds]
         if save and len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigurationError(f"--save: two files are called {twice}; save each into a folder of its own")
+        if save and save.exists() and not save.is_dir():
+            raise ConfigurationError(f"--save: {save} is a file; name a folder")
         found, failed = [], False
-        for file in files:
+        for file in sounds:
             try:
-                found.append(inference.predict(run, file, window, hop, progress=True))
-            except AudioError as error:
+                prediction = inference.predict(run, file, window, hop)
+                found.append(prediction)
+                if not as_json:
+                    typer.echo(_in_words(prediction))
+                if save:
+                    _save_prediction(prediction, file.name, save)
+            except (AudioError, OSError, UnicodeError) as error:
                 failed = True
                 typer.echo(str(error), err=True)
-                continue
-            if save:
-                _save_prediction(found[-1], save)
         if as_json:
-            typer.echo(json.dumps([prediction.to_dict() for prediction in found], indent=2))
-        for prediction in [] if as_json else found:
-            typer.echo(
-                f"{prediction.path}, {prediction.seconds:.1f} s: {', '.join(prediction.labels) or 'none of the classes'}"
-            )
-            for name, probability in list(prediction.probabilities.items())[:5]:
-                typer.echo(f"  {name:20s} {probability:.2f}")
-            for row in prediction.timeline.to_dict("records"):
-                start, end = row.pop("start"), row.pop("end")
-                top = sorted(row.items(), key=lambda item: -item[1])[:2]
-                typer.echo(f"  {start:6.1f}–{end:.1f} s  " + "  ".join(f"{name} {p:.2f}" for name, p in top))
+            typer.echo(files.as_json([prediction.to_dict() for prediction in found]))
         if failed:
             raise typer.Exit(2)
 
@@ -348,7 +381,12 @@ def crossval(
     with _plain_errors():
         from course_utils import datasets
         from course_utils.files import write_json
+        from course_utils.storage import is_stored_set
 
+        if is_stored_set(data):
+            raise ConfigurationError(
+                f"{data}: a stored set has its split; crossval splits a folder of clips by its folds, one after the other"
+            )
         present = sorted(datasets.load(data).clips["fold"].unique().tolist())
         chosen = _folds(folds, "folds") or tuple(present)
         reports = {}
@@ -368,9 +406,7 @@ def crossval(
             typer.echo(f"fold {fold}: {_headline(reports[fold])}", err=as_json)
         summary = _summary(reports)
         write_json(out / "crossval.json", summary)
-        typer.echo(
-            json.dumps(summary, indent=2) if as_json else f"mean of {len(reports)} folds: {_headline(summary['mean'])}"
-        )
+        typer.echo(files.as_json(summary) if as_json else f"mean of {len(reports)} folds: {_headline(summary['mean'])}")
         typer.echo(f"results: {out / 'crossval.json'}", err=True)
 
 
@@ -428,12 +464,13 @@ def sweep(
             typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
             raise typer.Exit(130)
         best = search.table(found).head(10)
-        typer.echo(json.dumps(found, indent=2) if as_json else best.to_string(float_format="{:.3g}".format))
+        typer.echo(files.as_json(found) if as_json else best.to_string(float_format="{:.3g}".format))
         typer.echo(f"results: {out / 'sweep.json'}", err=True)
 
 
 @app.command()
 def results(
+    context: typer.Context,
     data: Annotated[
         str | None, typer.Option(help="Clips to run what is missing on; without them, only the table is made.")
     ] = None,
@@ -446,8 +483,8 @@ def results(
 
         if not Path("README.md").is_file():
             raise ConfigurationError("no README.md here; run this in the project's folder")
-        if full and data is None:
-            raise ConfigurationError("--full runs what is missing at full width: give it --data")
+        if data is None and (full or _is_given("out", context)):
+            raise ConfigurationError("--full and --out are for running what is missing: give them --data")
         if data is not None:
             size = "width 64" if full else "width 16"
             base = Config(data=data, width=table.WIDTHS[size], precision="bf16-mixed")
@@ -469,9 +506,8 @@ def _given(options: dict, context: typer.Context) -> list[str]:
     given = []
     for name, value in options.items():
         if _is_given(name, context):
-            flag = name.replace("_", "-")
-            switch = {True: f"--{flag}", False: f"--no-{flag}"}
-            given.append(switch[value] if isinstance(value, bool) else f"--{flag} {value}")
+            switch = {True: _flag(name), False: f"--no-{name.replace('_', '-')}"}
+            given.append(switch[value] if isinstance(value, bool) else f"{_flag(name)} {value}")
     return given
 
 
@@ -515,17 +551,27 @@ def _evaluate(
     return found.report
 
 
-def _save_prediction(prediction: Prediction, folder: Path) -> None:
+def _in_words(prediction: Prediction) -> str:
+    heard = ", ".join(prediction.labels) or "none of the classes"
+    lines = [f"{prediction.path}, {prediction.seconds:.1f} s: {heard}"]
+    lines += [f"  {name:20s} {value:.2f}" for name, value in list(prediction.probabilities.items())[:5]]
+    for row in prediction.timeline.to_dict("records"):
+        start, end = row.pop("start"), row.pop("end")
+        top = sorted(row.items(), key=lambda item: -item[1])[:2]
+        lines.append(f"  {start:6.1f}–{end:.1f} s  " + "  ".join(f"{name} {value:.2f}" for name, value in top))
+    return "\n".join(lines)
+
+
+def _save_prediction(prediction: Prediction, name: str, folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     from course_utils import plots
     from course_utils.files import write_beside, write_json
 
-    name = Path(prediction.path).name
     with write_beside(folder / f"{name}.csv") as partial:
         prediction.timeline.to_csv(partial, index=False, float_format="%.4f")
     write_json(folder / f"{name}.json", prediction.to_dict())
-    title = f"{name}: {', '.join(prediction.labels) or 'none of the classes'}"
+    title = f"{Path(prediction.path).name}: {', '.join(prediction.labels) or 'none of the classes'}"
     figure = plots.timeline(prediction.timeline, title=title).figure
     with write_beside(folder / f"{name}.png") as partial:
         figure.savefig(partial)
@@ -618,10 +664,14 @@ def _plain_errors() -> Iterator[None]:
         if type(error).__module__.startswith("course_utils") or type(error) is ValueError:
             _fail(error)
         raise
-    except RuntimeError as error:
-        if "out of memory" not in str(error).lower():
+    except (RuntimeError, MemoryError) as error:
+        if not environment.is_out_of_memory(error):
             raise
-        _fail("the GPU's memory is full: use a smaller --batch-size or --width, or --accelerator cpu")
+        where = "the GPU" if "cuda" in str(error).lower() or "mps" in str(error).lower() else "this machine"
+        _fail(
+            f"the memory of {where} is full: use a smaller --batch-size or --width, shorter slots, frames or windows, or "
+            "another --accelerator"
+        )
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         raise typer.Exit(130) from None

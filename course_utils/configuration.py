@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -44,16 +45,11 @@ class Recipe:
     max_onset: float = 2.0
 
     def __post_init__(self) -> None:
-        joints = typing.get_args(typing.get_type_hints(Recipe)["joint"])
-        if self.joint not in joints:
-            raise ConfigurationError(f"joint is one of {', '.join(joints)}, not {self.joint!r}")
-        if self.replicas < 1:
-            raise ConfigurationError(f"replicas must be at least 1, not {self.replicas}")
-        if not 0 < self.slot_seconds < math.inf:
-            raise ConfigurationError(f"slot_seconds must be a positive number, not {self.slot_seconds}")
+        _check_kinds(self)
+        _check_range(self, "replicas", at_least=1)
+        _check_range(self, "slot_seconds", above=0)
         for name in ("snr_range", "max_onset"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigurationError(f"{name} must be a number from 0 on, not {getattr(self, name)}")
+            _check_range(self, name, at_least=0)
         if self.balanced and not self.shuffle:
             raise ConfigurationError("balanced draws at random; it cannot leave the shuffle out")
         if self.equalize_energy and self.joint == "overlay":
@@ -104,9 +100,9 @@ class Config:
         clip_norm: Shorten a longer gradient to this length; 0 never does, None means 1 for the CRNN and never for CNN10.
         schedule: `constant`, `onecycle`, or `step` (halved every ten epochs).
         patience: Stop after so many epochs without a better validation mAP; 0 never stops early.
-        seed: Of everything random.
+        seed: Of everything random, from 0 to 4,294,967,295.
         skip_bad: Leave out clips that cannot be decoded.
-        accelerator: `auto`, `cpu`, `cuda`, `mps`.
+        accelerator: `auto`, `cpu`, `cuda`, `mps`, or `gpu` for whichever of the last two is there.
         devices: How many, on each machine.
         precision: Of the layers behind the spectrogram, which is always float32: `32-true`; `bf16-mixed`; `16-mixed` with
             loss scaling; or `auto`: on a GPU of NVIDIA bf16 where it is native (A100, H100, RTX 30 and later), else float16
@@ -148,34 +144,44 @@ class Config:
     patience: int = 0
     seed: int = 0
     skip_bad: bool = False
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto"
     devices: int = 1
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        kinds = typing.get_type_hints(Config)
-        for name, kind in kinds.items():
-            allowed = typing.get_args(kind)
-            if typing.get_origin(kind) is Literal and getattr(self, name) not in allowed:
-                raise ConfigurationError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("width", "n_fft", "hop_length", "n_mels", "epochs", "batch_size", "learning_rate", "devices"):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.noise_snr is not None and not math.isfinite(self.noise_snr):
-            raise ConfigurationError(f"noise_snr must be a number, not {self.noise_snr}")
-        if self.clip_norm is not None and not 0 <= self.clip_norm < math.inf:
-            raise ConfigurationError(f"clip_norm must be a number from 0 on, not {self.clip_norm}")
-        if not 0 <= self.valid_fraction < 1:
-            raise ConfigurationError(f"valid_fraction must be in 0 … 1, not {self.valid_fraction}")
-        if not 0 < self.train_share <= 1:
-            raise ConfigurationError(f"train_share must be above 0 and at most 1, not {self.train_share}")
+        for name in ("train_folds", "valid_folds", "test_folds"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check_kinds(self)
+        for name in ("width", "n_fft", "hop_length", "n_mels", "epochs", "devices"):
+            _check_range(self, name, at_least=1)
+        _check_range(self, "learning_rate", above=0)
+        for name in ("weight_decay", "clip_norm", "patience", "workers"):
+            _check_range(self, name, at_least=0)
+        for name in ("beta1", "valid_fraction"):
+            _check_range(self, name, at_least=0, below=1)
+        _check_range(self, "train_share", above=0, at_most=1)
+        _check_range(self, "seed", at_least=0, at_most=2**32 - 1)
+        if self.n_mels > self.n_fft // 2 + 1:
+            raise ConfigurationError(
+                f"n_mels is {self.n_mels}, but frames of {self.n_fft} samples have only {self.n_fft // 2 + 1} frequencies; "
+                "use fewer mel bands, or longer frames (n_fft)"
+            )
         if self.train_share < 1 and self.split != "official":
             raise ConfigurationError("train_share takes whole recordings away, which only the official split can")
         if self.split == "random" and self.fresh_pairs:
             raise ConfigurationError("the random split mixes first and splits after, so its mixtures stay fixed")
+        if self.fresh_pairs and not self.recipe.shuffle and self.recipe.joint != "overlay":
+            raise ConfigurationError("fresh_pairs needs the shuffle: without it the pairs are the same in every epoch")
+        if self.patience and not self.valid_folds and self.valid_fraction == 0:
+            raise ConfigurationError(
+                "patience stops by the validation mAP, and with a valid_fraction of 0 and no valid_folds nothing validates"
+            )
         if self.batch_size < 2:
-            raise ConfigurationError("batch_size must be at least 2: batch norm has no spread of one example")
+            raise ConfigurationError(
+                f"batch_size must be at least 2, not {self.batch_size}: batch norm has no spread of one example"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint or JSON."""
@@ -208,10 +214,10 @@ class Config:
         Raises:
             ConfigurationError: If there is a field that this version does not know.
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in (_BEFORE | values).items()}
         try:
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in (_BEFORE | values).items()}
             return cls(**{**values, "recipe": Recipe(**values["recipe"])})
-        except TypeError as error:
+        except (TypeError, KeyError) as error:
             raise ConfigurationError(f"made by another version of the course ({error}); make it again") from error
 
     @property
@@ -228,3 +234,49 @@ class Config:
     def draws_fresh_pairs(self) -> bool:
         """Whether training pairs are drawn anew every epoch."""
         return self.split == "official" if self.fresh_pairs is None else self.fresh_pairs
+
+
+def _check_kinds(settings: Recipe | Config) -> None:
+    """Refuse values of another type than the annotation says, and numbers that are NaN or infinite."""
+    for name, kind in typing.get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        alternatives = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        if value is None and types.NoneType in alternatives:
+            continue
+        kind = alternatives[0]
+        if typing.get_origin(kind) is Literal:
+            if value not in typing.get_args(kind):
+                raise ConfigurationError(f"{name} is one of {', '.join(typing.get_args(kind))}, not {value!r}")
+        elif typing.get_origin(kind) is tuple:
+            if not isinstance(value, tuple) or not all(_is_number(one, int) for one in value):
+                raise ConfigurationError(f"{name} must be whole numbers in a tuple, such as (1, 2), not {value!r}")
+        elif kind in (int, float):
+            if not _is_number(value, kind):
+                says = "a whole number" if kind is int else "a number"
+                raise ConfigurationError(f"{name} must be {says}, not {value!r}")
+        elif not isinstance(value, kind):
+            raise ConfigurationError(f"{name} must be of type {kind.__name__}, not {value!r}")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    """Say whether a value is a whole number or, if `kind` is float, any finite number."""
+    allowed = int if kind is int else (int, float)
+    return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_range(
+    settings: Recipe | Config,
+    name: str,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Refuse a number that is outside of its range; None passes."""
+    value = getattr(settings, name)
+    if value is None or (at_least <= value <= at_most and above < value < below):
+        return
+    limits = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    says = " and ".join(f"{words} {limit:,}" for words, limit in limits.items() if math.isfinite(limit))
+    raise ConfigurationError(f"{name} must be {says}, not {value}")

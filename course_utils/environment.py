@@ -167,3 +167,10 @@ def _files() -> Finding:
     says += f"{in_words(sum(kind.size for kind in kinds))} ("
     says += "; ".join(f"{in_words(kind.size)} {kind.name}" for kind in kinds) + ")"
     return Finding(name, "ok", says, "to empty it: python -m course_utils clean, or make clean-data")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory is full: of the GPU, in PyTorch on the CPU, or in NumPy."""
+    says = str(error).lower()
+    of_torch = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(one in says for one in of_torch))

@@ -2,7 +2,9 @@
 
 Truth and scores are arrays `[N, C]`: N mixtures, C classes, truth 0 or 1, scores between 0 and 1. Every score is taken
 over the whole set at once, never averaged over batches. A class without positives has no precision or recall that means
-anything: it is left out of macro averages, and named. A class that is never predicted has precision 0.
+anything: it is left out of macro averages, and named. A class that is never predicted has precision 0. Every function
+refuses, with a ValueError, arrays whose shapes do not match and scores that are NaN or infinite: a network that says NaN
+has no ranking, and its scores would only show the order of the rows.
 """
 
 from __future__ import annotations
@@ -30,14 +32,16 @@ def confusion_counts(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike 
         One row a class, with the columns `tp`, `fp`, `fn`, `tn`.
 
     Raises:
-        ValueError: If the shapes differ or a value is neither 0 nor 1.
+        ValueError: If the shapes differ, a value is neither 0 nor 1, or a weight is negative or not a number.
 
     Lesson: 10_precision_and_recall
     """
     truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
     if truth.shape != predicted.shape:
         raise ValueError(f"truth is {truth.shape}, predicted {predicted.shape}; both must be [N, C]")
-    w = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
+    w = _weights(weights, len(truth))
+    if w.ndim != 1:
+        raise ValueError(f"weights are {w.shape}; counts take one weight per row, [{len(truth)}]")
     tp, fp, fn = w @ (truth & predicted), w @ (~truth & predicted), w @ (truth & ~predicted)
     return pd.DataFrame({"tp": tp, "fp": fp, "fn": fn, "tn": w.sum() - tp - fp - fn})
 
@@ -75,7 +79,7 @@ def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
         counts: Confusion counts of every class.
 
     Returns:
-        `{"macro": {"precision": …, "recall": …, "f1": …}, "micro": {…}}`.
+        `{"macro": {"precision": …, "recall": …, "f1": …}, "micro": {…}}`; NaN if no class has positives.
 
     Lesson: 10_precision_and_recall
     """
@@ -92,16 +96,19 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
 
     Args:
         truth: 0 or 1, `[N, C]`.
-        scores: Any real numbers, `[N, C]`.
+        scores: Any finite numbers, `[N, C]`.
         weights: How often each row counts, `[N]`, or `[B, N]` for B weightings at once.
 
     Returns:
         `[C]`, or `[B, C]`; NaN for a class without positives.
 
+    Raises:
+        ValueError: If the shapes do not match, there are no rows, or a score or weight is NaN or infinite.
+
     Lesson: 10_precision_and_recall
     """
-    truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
-    w = np.ones((1, len(truth))) if weights is None else np.atleast_2d(np.asarray(weights, np.float64))
+    truth, scores = _truth_and_scores(truth, scores)
+    w = np.atleast_2d(_weights(weights, len(truth)))
     result = np.full((len(w), truth.shape[1]), np.nan)
     for c in range(truth.shape[1]):
         _, precision, recall = _curve(truth[:, c], scores[:, c], w)
@@ -110,8 +117,12 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
 
 
 def mean_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
-    """Return mAP: the mean of `average_precision` over the classes that have positives."""
-    return float(np.nanmean(average_precision(truth, scores)))
+    """Return mAP: the mean of `average_precision` over the classes that have positives.
+
+    Raises:
+        ValueError: As `average_precision`, and if no class has positives.
+    """
+    return float(_mean_over_classes(average_precision(truth, scores)))
 
 
 def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
@@ -122,17 +133,17 @@ def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
 
     Args:
         truth: 0 or 1, `[N]`, with at least one 1.
-        scores: Any real numbers, `[N]`.
+        scores: Any finite numbers, `[N]`.
 
     Returns:
         One row a distinct score, in falling order, with the columns `threshold`, `precision`, `recall`.
 
     Raises:
-        ValueError: If the shapes do not fit, or the class has no positives.
+        ValueError: If the shapes do not fit, a score is NaN or infinite, or the class has no positives.
 
     Lesson: 10_precision_and_recall
     """
-    truth, scores = np.asarray(truth), np.asarray(scores, np.float64)
+    truth, scores = np.asarray(truth), _finite(scores, "scores")
     if truth.ndim != 1 or truth.shape != scores.shape:
         raise ValueError(f"truth is {truth.shape}, scores {scores.shape}; both must be [N], of one class")
     truth = _binary(truth[:, None], "truth")[:, 0]
@@ -157,9 +168,7 @@ def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataF
     Raises:
         ValueError: If the shapes differ, or a score is not between 0 and 1.
     """
-    truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
-    if truth.shape != scores.shape or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(f"scores must be between 0 and 1 and of the shape of truth, {truth.shape}; got {scores.shape}")
+    truth, scores = _truth_and_scores(truth, scores, are_probabilities=True)
     bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores.ravel())
     table = pd.DataFrame({"said": scores.ravel(), "true": truth.ravel().astype(np.float64), "count": 1})
     return table.groupby(bin_of).agg({"said": "mean", "true": "mean", "count": "sum"}).reset_index(drop=True)
@@ -212,14 +221,34 @@ def mixture_loss(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
 
     Returns:
         `[N]`, in nats.
+
+    Raises:
+        ValueError: If the shapes differ, or a score is not between 0 and 1.
     """
-    truth, p = _binary(truth, "truth"), np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
+    truth, scores = _truth_and_scores(truth, scores, are_probabilities=True)
+    p = np.clip(scores, 1e-7, 1 - 1e-7)
     return -np.log(np.where(truth, p, 1 - p)).mean(axis=1)
 
 
 def exact_match(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Return the share of rows in which every class is right: 55-way accuracy, where rows are combinations."""
-    return float((np.asarray(truth) == np.asarray(predicted)).reshape(len(np.asarray(truth)), -1).all(axis=1).mean())
+    """Return the share of rows in which every class is right: 55-way accuracy, where rows are combinations.
+
+    Args:
+        truth: 0 or 1, `[N, C]`, or combination IDs, `[N]`.
+        predicted: The same kind of values, of the same shape.
+
+    Returns:
+        Between 0 and 1.
+
+    Raises:
+        ValueError: If the shapes differ, there are no rows, or the values are neither zeros and ones nor whole numbers.
+    """
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    if truth.shape != predicted.shape or truth.ndim not in (1, 2) or not len(truth):
+        raise ValueError(f"truth is {truth.shape}, predicted {predicted.shape}; both must be [N, C], or both [N]")
+    if truth.ndim == 1:
+        return float((_whole(truth, "truth") == _whole(predicted, "predicted")).mean())
+    return float((_binary(truth, "truth") == _binary(predicted, "predicted")).all(axis=1).mean())
 
 
 def labels_to_combination(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.ndarray:
@@ -231,8 +260,11 @@ def labels_to_combination(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.nd
 
     Returns:
         Combination IDs, int64 `[N]`.
+
+    Raises:
+        ValueError: If a value is not between 0 and 1, or there is not one column per class.
     """
-    p = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
+    p = np.clip(_probabilities(probabilities, taxonomy.n_classes), 1e-7, 1 - 1e-7)
     # Π p of the classes in it times Π (1 − p) of the others: up to a constant, the sum of log-odds of those in it.
     return (np.log(p / (1 - p)) @ taxonomy.membership.T).argmax(axis=1)
 
@@ -246,8 +278,11 @@ def combinations_to_labels(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.n
 
     Returns:
         `[N, n_classes]`.
+
+    Raises:
+        ValueError: If a value is not between 0 and 1, or there is not one column per combination.
     """
-    p = np.asarray(probabilities, np.float64)
+    p = _probabilities(probabilities, taxonomy.n_combinations)
     return np.clip(p / p.sum(axis=1, keepdims=True).clip(min=1e-12) @ taxonomy.membership, 0, 1)
 
 
@@ -255,7 +290,8 @@ def tune_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
     """Return the threshold, one for all classes, that gives the highest macro F1.
 
     Use validation data: on the test set, this is cheating. One threshold a class fits the few recordings of a validation
-    part too closely; for one class alone, pass its column. Scores at or above the threshold count as predicted.
+    part too closely; for one class alone, pass its column. Scores at or above the threshold count as predicted. Many
+    thresholds often do equally well: then it is the middle of the longest run of the best, as far from both edges as can be.
 
     Args:
         truth: 0 or 1, `[N, C]`, with at least one 1.
@@ -265,16 +301,19 @@ def tune_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
         Between 0.01 and 0.99, in steps of 0.01.
 
     Raises:
-        ValueError: If no class has positives.
+        ValueError: If the shapes differ, a score is not between 0 and 1, or no class has positives.
 
     Lesson: 10_precision_and_recall
     """
-    truth, scores = _binary(truth, "truth"), np.asarray(scores, np.float64)
+    truth, scores = _truth_and_scores(truth, scores, are_probabilities=True)
     if not truth.any():
         raise ValueError("no class has positives: there is nothing to tune on")
     candidates = np.arange(1, 100) / 100
-    f1 = [average(confusion_counts(truth, scores >= threshold))["macro"]["f1"] for threshold in candidates]
-    return float(candidates[int(np.argmax(f1))])
+    f1 = np.array([average(confusion_counts(truth, scores >= threshold))["macro"]["f1"] for threshold in candidates])
+    is_best = f1 >= f1.max() - 1e-12
+    runs = np.flatnonzero(np.diff(is_best, prepend=False, append=False)).reshape(-1, 2)  # first, and first after it
+    first, after = runs[np.argmax(runs[:, 1] - runs[:, 0])]
+    return float(candidates[(first + after - 1) // 2])
 
 
 def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> dict[str, dict[str, float]]:
@@ -292,8 +331,13 @@ def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> d
     Returns:
         For each of the three: `exact_match`, `mAP`, `macro_f1`, and `label_accuracy` (the share of right zeros and
         ones); for `all_zeros` also `combination_accuracy`, that of one-hot combinations.
+
+    Raises:
+        ValueError: If there is not one combination per row, an ID is not one of the taxonomy, or no class has positives.
     """
-    truth, combination = _binary(truth, "truth"), np.asarray(combination)
+    truth, combination = _binary(truth, "truth"), _combinations(combination, len(truth), taxonomy)
+    if not truth.any():
+        raise ValueError("no class has positives: there is nothing to compare with")
     frequency = truth.mean(axis=0)
     held = frequency[frequency > 0]
     shares = np.bincount(combination, minlength=taxonomy.n_combinations) / len(combination)
@@ -326,23 +370,31 @@ def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generat
     """Draw recordings with replacement, and return how often each mixture counts in every draw.
 
     Mixtures of one recording stand or fall together, so recordings are drawn, not mixtures. A mixture's weight is the
-    product of how often its two recordings were drawn. This errs on the cautious side: where mixtures do not depend on
-    their recordings, intervals become about √3 times too wide (A. B. Owen, "The pigeonhole bootstrap", 2007).
+    product of how often its two recordings were drawn; if both of its clips are from one recording, that recording counts
+    once. This errs on the cautious side: where mixtures do not depend on their recordings, intervals become about √3 times
+    too wide (A. B. Owen, "The pigeonhole bootstrap", 2007).
 
     Args:
-        recordings: The recordings of both clips, `[N, 2]`.
+        recordings: The recordings of the clips of each mixture, `[N, 2]`; of single clips `[N]`.
         draws: Number of bootstrap samples.
         rng: Where the draws come from.
 
     Returns:
         Weights, float64 `[draws, N]`.
 
+    Raises:
+        ValueError: If there is no row, or `recordings` has another shape.
+
     Lesson: 10_precision_and_recall
     """
-    names, index = np.unique(np.asarray(recordings), return_inverse=True)
-    index = index.reshape(np.shape(recordings))
+    recordings = np.asarray(recordings)
+    if recordings.ndim not in (1, 2) or not recordings.size:
+        raise ValueError(f"recordings are {recordings.shape}; there must be one row per mixture, [N, 2] or [N]")
+    names, index = np.unique(recordings, return_inverse=True)
+    index = np.sort(index.reshape(len(recordings), -1), axis=1)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return counts[:, index].prod(axis=2).astype(np.float64)
+    is_repeated = np.diff(index, axis=1, prepend=-1) == 0
+    return np.where(is_repeated, 1, counts[:, index]).prod(axis=2).astype(np.float64)
 
 
 def intervals(
@@ -356,7 +408,7 @@ def intervals(
 
     Args:
         scores: Functions from weights `[draws, N]` to a score a draw, `[draws]`.
-        recordings: The recordings of both clips, `[N, 2]`.
+        recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`.
         rng: Where the draws come from.
         draws: Number of bootstrap samples.
         level: How much of them lies inside.
@@ -389,15 +441,21 @@ def report(
         predicted_combination: Combination IDs, `[N]`.
         taxonomy: The classes.
         threshold: From which score on a class counts as predicted; tuned on validation.
-        recordings: The recordings of both clips, `[N, 2]`; without them there are no intervals.
+        recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`; without them there are no intervals.
         seed: Of the bootstrap.
 
     Returns:
         `mixtures`, `exact_match`, `mAP`, `labels` and `combinations` (macro and micro precision, recall, F1),
         `without_positives` (left out of macro averages), `threshold`, `baselines`, `per_class` and `intervals`.
+
+    Raises:
+        ValueError: If the arrays do not match, a score is not between 0 and 1, or an ID is not one of the taxonomy.
     """
-    truth, scores = _binary(multi_hot, "truth"), np.asarray(label_scores, np.float64)
-    true_ids, predicted_ids = np.asarray(combination), np.asarray(predicted_combination)
+    truth, scores = _truth_and_scores(multi_hot, label_scores, are_probabilities=True)
+    true_ids = _combinations(combination, len(truth), taxonomy)
+    predicted_ids = _combinations(predicted_combination, len(truth), taxonomy)
+    if recordings is not None and len(np.atleast_1d(recordings)) != len(truth):
+        raise ValueError(f"recordings are {np.shape(recordings)}; there must be one row per mixture, of {len(truth):,}")
     predicted = scores >= threshold
     labels = confusion_counts(truth, predicted)
     everything = np.arange(taxonomy.n_combinations)
@@ -412,7 +470,7 @@ def report(
     result = {
         "mixtures": len(truth),
         "exact_match": float((true_ids == predicted_ids).mean()),
-        "mAP": float(np.nanmean(ap)),
+        "mAP": float(_mean_over_classes(ap)),
         "labels": average(labels),
         "combinations": average(combinations),
         "without_positives": {
@@ -430,7 +488,7 @@ def report(
     if recordings is not None:
         functions = {
             "exact_match": lambda w: (w * (true_ids == predicted_ids)).sum(axis=1) / w.sum(axis=1),
-            "mAP": lambda w: np.nanmean(average_precision(truth, scores, w), axis=1),
+            "mAP": lambda w: _mean_over_classes(average_precision(truth, scores, w)),
             "labels.macro.f1": lambda w: _macro_f1(truth, predicted, w),
         }
         rng = np.random.default_rng([seed, 4])
@@ -454,7 +512,71 @@ def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> 
     tp, fp, fn = weights @ (truth & predicted), weights @ (~truth & predicted), weights @ (truth & ~predicted)
     with np.errstate(invalid="ignore"):
         f1 = np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
-    return np.nanmean(f1, axis=1)
+    return _mean_over_classes(f1)
+
+
+def _mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis of what is defined; NaN where nothing is, in some draws of a bootstrap.
+
+    Raises:
+        ValueError: If nothing is defined at all.
+    """
+    is_defined = ~np.isnan(values)
+    if not is_defined.any():
+        raise ValueError("no class has positives: there is no mean over classes")
+    with np.errstate(invalid="ignore"):
+        return np.where(is_defined, values, 0.0).sum(axis=-1) / is_defined.sum(axis=-1)
+
+
+def _truth_and_scores(
+    truth: ArrayLike, scores: ArrayLike, are_probabilities: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    truth, scores = _binary(truth, "truth"), _finite(scores, "scores")
+    if truth.shape != scores.shape:
+        raise ValueError(f"truth is {truth.shape}, scores are {scores.shape}; both must be [N, C]")
+    if not truth.size:
+        raise ValueError(f"truth and scores are {truth.shape}: there is nothing to score")
+    if are_probabilities and not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(f"scores must be between 0 and 1; they are between {scores.min():.4g} and {scores.max():.4g}")
+    return truth, scores
+
+
+def _probabilities(values: ArrayLike, columns: int) -> np.ndarray:
+    array = _finite(values, "probabilities")
+    if array.ndim != 2 or array.shape[1] != columns or not ((array >= 0) & (array <= 1)).all():
+        raise ValueError(f"probabilities must be between 0 and 1, of shape [N, {columns}]; got {array.shape}")
+    return array
+
+
+def _combinations(values: ArrayLike, rows: int, taxonomy: Taxonomy) -> np.ndarray:
+    array = _whole(values, "combination IDs")
+    if array.shape != (rows,) or not ((array >= 0) & (array < taxonomy.n_combinations)).all():
+        raise ValueError(
+            f"combination IDs must be 0 … {taxonomy.n_combinations - 1}, one per mixture, [{rows}]; got {array.shape}"
+        )
+    return array
+
+
+def _weights(values: ArrayLike | None, rows: int) -> np.ndarray:
+    array = np.ones(rows) if values is None else _finite(values, "weights")
+    if array.ndim not in (1, 2) or array.shape[-1] != rows or (array < 0).any():
+        raise ValueError(f"weights must be 0 or more, one per row, [{rows}]; got {array.shape}")
+    return array
+
+
+def _finite(values: ArrayLike, name: str) -> np.ndarray:
+    array = np.asarray(values, np.float64)
+    if not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise ValueError(f"{count:,} of {array.size:,} {name} are NaN or infinite: did the network diverge?")
+    return array
+
+
+def _whole(values: ArrayLike, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biu" and not (array.dtype.kind == "f" and (array % 1 == 0).all()):
+        raise ValueError(f"{name} must be whole numbers, not {array.dtype} {array.shape}")
+    return array.astype(np.int64)
 
 
 def _binary(values: ArrayLike, name: str) -> np.ndarray:

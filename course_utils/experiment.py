@@ -16,9 +16,10 @@ from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.environment import need_torch
+from course_utils.files import write_beside
 from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips, plan_of
 from course_utils.splits import ClipSplit, SplitError
-from course_utils.storage import StoredMixtures, is_stored_set
+from course_utils.storage import StoredMixtures, is_stored_set, read_configuration
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -41,6 +42,8 @@ class Mixtures:
         fingerprint: Of the clips that were split, or of the stored plan: other data has another one.
         notes: What should be said about it, a line each.
         root: Where the clips, or the stored set, lie.
+        sound: What tells other sound under the same names: the levels of all clips, as `ClipCache.levels`, or the checksum
+            of a stored set's clips; None if nothing is known.
     """
 
     taxonomy: Taxonomy
@@ -51,14 +54,19 @@ class Mixtures:
     fingerprint: str
     notes: list[str]
     root: Path
+    sound: np.ndarray | str | None = None
+
+    def __repr__(self) -> str:
+        """Return the notes."""
+        return "\n".join(self.notes)
 
 
-def prepare(config: Config, progress: bool = True) -> Mixtures:
+def prepare(config: Config, progress: bool | None = None) -> Mixtures:
     """Open the data of a run and split it.
 
     Args:
         config: The run.
-        progress: Show a progress bar while clips are generated or decoded.
+        progress: Show a progress bar while clips are generated or decoded; None: only in a terminal.
 
     Returns:
         The three parts.
@@ -98,6 +106,7 @@ def prepare(config: Config, progress: bool = True) -> Mixtures:
         _fingerprint(clips),
         notes,
         dataset.root,
+        cache.levels,
     )
 
 
@@ -122,12 +131,12 @@ def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
     return splits.thin(split, clips, config.train_share, config.seed) if config.train_share < 1 else split
 
 
-def by_acquaintance(config: Config, progress: bool = True) -> dict[str, Mixtures]:
+def by_acquaintance(config: Config, progress: bool | None = None) -> dict[str, Mixtures]:
     """Make test mixtures of clips that a run of `split="clips"` knows from training, or does not know.
 
     Args:
         config: The run.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         Test parts with about equally many mixtures: of two clips of the training, in pairs that it did not have; of one and one
@@ -183,14 +192,18 @@ def _often(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray
     return rng.permutation(np.resize(rng.permutation(rows), count))
 
 
-def open_clips(config: Config, progress: bool = True) -> tuple[ClipDataset, ClipCache]:
+def open_clips(config: Config, progress: bool | None = None) -> tuple[ClipDataset, ClipCache]:
     """Open the folder of clips of a run, and its decoded copy."""
     dataset = datasets.load(config.data, progress)
     return dataset, ClipCache.open(dataset, config.skip_bad, progress)
 
 
 def other_test(
-    config: Config, data: str | None, folds: tuple[int, ...] | None, classes: tuple[str, ...], progress: bool = True
+    config: Config,
+    data: str | None,
+    folds: tuple[int, ...] | None,
+    classes: tuple[str, ...],
+    progress: bool | None = None,
 ) -> Mixtures:
     """Make test mixtures of other clips than those that the run set apart.
 
@@ -199,7 +212,7 @@ def other_test(
         data: Another folder of clips; None means the run's.
         folds: Which folds to test on; None means all of them.
         classes: The classes that the network knows.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         Mixtures of which only `test` is filled.
@@ -237,7 +250,42 @@ def other_test(
     else:
         notes.append("audit: what these clips share with the training of this run is not known")
     empty = LazyMixtures(cache, plan.iloc[:0], dataset.taxonomy, config.recipe)
-    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, _fingerprint(cache.clips), notes, dataset.root)
+    fingerprint = _fingerprint(cache.clips)
+    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, fingerprint, notes, dataset.root, cache.levels)
+
+
+def absolute_place(data: str) -> str:
+    """Return where the data of a run lies, wherever one stands: the name of a data set, or an absolute path."""
+    return data if data in datasets.NAMES else str(Path(data).expanduser().absolute())
+
+
+def is_same_sound(stored: np.ndarray | torch.Tensor | str | None, now: np.ndarray | str | None) -> bool:
+    """Say whether data sound as they did: levels within a thousandth, since decoders differ a little between machines.
+
+    Args:
+        stored: `Mixtures.sound` of then; None, of runs before it was stored, fits everything.
+        now: `Mixtures.sound` of now.
+    """
+    if stored is None or now is None:
+        return True
+    if isinstance(stored, str) or isinstance(now, str):
+        return isinstance(stored, str) and isinstance(now, str) and stored == now
+    then = np.asarray(stored)
+    return then.shape == now.shape and bool(np.allclose(then, now, rtol=1e-3, atol=1e-6))
+
+
+def sounds_as_before(path: Path, data: Mixtures) -> bool:
+    """Say whether clips sound as they did when this was first asked; then, their levels are written down.
+
+    Args:
+        path: Where the levels are kept, a file with the ending `.npy`.
+        data: The data of now, of a folder of clips.
+    """
+    if path.is_file():
+        return is_same_sound(np.load(path), data.sound)
+    with write_beside(path) as partial:
+        np.save(partial, data.sound)
+    return True
 
 
 def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
@@ -250,7 +298,13 @@ def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
 
 
 def loader(
-    config: Config, part: Dataset, taxonomy: Taxonomy, shuffle_seed: int | None = None, workers: int = 0
+    config: Config,
+    part: Dataset,
+    taxonomy: Taxonomy,
+    shuffle_seed: int | None = None,
+    workers: int = 0,
+    *,
+    processes: int = 1,
 ) -> DataLoader:
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
 
@@ -264,6 +318,7 @@ def loader(
         taxonomy: The classes.
         shuffle_seed: Of the order; None keeps the order, and the incomplete last batch.
         workers: Processes that load; 0 loads in this one.
+        processes: Among how many the batches will be shared out.
 
     Returns:
         Batches of `config.batch_size` mixtures, as `mixing.Batch`.
@@ -279,11 +334,18 @@ def loader(
     return DataLoader(
         part,
         config.batch_size,
-        # An incomplete batch of one would stop batch norm; a set smaller than one batch is kept.
-        drop_last=training and len(part) >= config.batch_size,
+        # An incomplete batch of one would stop batch norm; a share smaller than one batch is kept.
+        drop_last=training and -(-len(part) // processes) >= config.batch_size,
         collate_fn=partial(collate, taxonomy=taxonomy, at_least=at_least),
         num_workers=workers,
     )
+
+
+def fingerprint(config: Config, progress: bool | None = None) -> str:
+    """Return the fingerprint of the data of a run, see `Mixtures`, without splitting it."""
+    if is_stored_set(config.data):
+        return read_configuration(config.data)["plan_hash"]
+    return _fingerprint(open_clips(config, progress)[1].clips)
 
 
 def _fingerprint(clips: pd.DataFrame) -> str:
@@ -310,20 +372,20 @@ def _prepare_stored(config: Config) -> Mixtures:
             raise DatasetError(f"{config.data}: no mixtures for {role}")
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
     test = plan[plan["split"] == "test"]
-    notes = [f"{config.data}: stored {form} form, made by {whole.configuration['recipe']}", f"mixtures: {counts}"]
+    notes = [f"{Path(config.data).name}: stored {form} form, made by {whole.configuration['recipe']}", f"mixtures: {counts}"]
     notes.append(_audit_stored(plan).describe())
     recordings = test[["first_fsID", "second_fsID"]].to_numpy()
-    fingerprint = whole.configuration["plan_hash"]
-    return Mixtures(whole.taxonomy, *parts.values(), recordings, fingerprint, notes, Path(config.data))
+    fingerprint, sound = whole.configuration["plan_hash"], whole.configuration["sound"]
+    return Mixtures(whole.taxonomy, *parts.values(), recordings, fingerprint, notes, Path(config.data), sound)
 
 
 def _audit_stored(plan: pd.DataFrame) -> splits.Audit:
     """Audit a stored plan: its rows carry the metadata of both clips."""
-    columns = ["slice_file_name", "fsID", "start", "end"]
+    columns = ["slice_file_name", "fold", "fsID", "start", "end"]
     sides = [plan[[f"{side}_{c}" for c in columns]].set_axis(columns, axis=1) for side in ("first", "second")]
     both = pd.concat(sides, ignore_index=True)
-    clips = both.drop_duplicates("slice_file_name").reset_index(drop=True)
-    row_of = pd.Series(clips.index, index=clips["slice_file_name"])
-    members = row_of[both["slice_file_name"]].to_numpy().reshape(2, -1).T
+    clip_of = both.groupby(["slice_file_name", "fold"], sort=False).ngroup().to_numpy()  # one name may be in two folds
+    clips = both.loc[~both.duplicated(["slice_file_name", "fold"])].reset_index(drop=True)
+    members = clip_of.reshape(2, -1).T
     is_test = (plan["split"] == "test").to_numpy()
     return splits.audit(clips, members[~is_test], members[is_test])

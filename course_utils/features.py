@@ -254,11 +254,11 @@ def mel_filterbank(
         weights *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
     empty = int((weights.sum(dim=1) == 0).sum())
     if empty:
-        warnings.warn(
-            f"{empty} of {n_mels} mel filters hold no frequency bin and stay silent: use fewer than {n_mels} bands, "
-            f"or an n_fft above {n_fft}",
-            stacklevel=2,
+        says = (
+            f"{empty} of {n_mels} mel filters hold no frequency bin and stay silent: use fewer than {n_mels} bands, or "
         )
+        # Under the module's name: a notebook would be named by a file whose name differs in each kernel.
+        warnings.warn_explicit(f"{says}an n_fft above {n_fft}", UserWarning, __name__, 1)
     return weights.float()
 
 

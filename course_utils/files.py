@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,14 +25,22 @@ _KINDS = {
     "decoded clips, decoded again when they are needed": r"decoded/([0-9a-f]{8}-[0-9a-f]{16}|\.[0-9a-f]{8}-\S+\.part)",
     "what lessons wrote while they ran": r"lessons/([0-9a-f]{8}(\.lock)?|\.[0-9a-f]{8}-\S+\.part)",
     "UrbanSound8K, which has to be downloaded again": (
-        r"urbansound8k/(UrbanSound8K(-whole|\.tar\.gz(\.part)?)?|\.UrbanSound8K-\S+\.part)"
+        r"urbansound8k/(UrbanSound8K(-whole|\.tar\.gz(\.part)?)?|\.UrbanSound8K-\S+\.part|\.lock)"
     ),
 }
 _locks: list[FileLock] = []  # of the folders of `new_folder`, held until this process ends
+_LOCK = ".lock"  # in a folder that a process works in
+_PATIENCE = 10.0  # seconds to wait for a folder: what a killed process has started may outlive it for some of them
+_YOUNG = 600.0  # seconds in which a half-built folder without a lock may belong to a process that is just beginning
+_PARTIAL = re.compile(r"\..+-\w{8}\.part(\.\w+)?")  # what `write_beside` writes to
 
 
 class NoRoomError(ValueError):
     """Too little free disk; the message says where, how much is needed, and what to do."""
+
+
+class FolderInUseError(ValueError):
+    """Another process works in a folder; the message says which, and what to do."""
 
 
 def cache_folder() -> Path:
@@ -181,6 +190,54 @@ def need_room(folder: Path, needed: float, to_be_replaced: float = 0) -> None:
 
 
 @contextmanager
+def alone_in(folder: Path, doing: str) -> Iterator[None]:
+    """Keep other processes from doing the same in a folder, and delete the half-written files that killed ones have left.
+
+    The operating system opens the lock when this process ends, whatever ends it. On a file system without locks nothing is
+    kept from anybody.
+
+    Args:
+        folder: The folder; it is made if it is not there, and deleted again if nothing was written to it.
+        doing: What this process does there, for the message of the other: "trains a network".
+
+    Raises:
+        FolderInUseError: If another process does so already, and goes on for ten seconds.
+        NotADirectoryError: If there is a file of that name.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: a file; choose a folder")
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        raise FolderInUseError(
+            f"{folder}: another process {doing} there; wait until it has ended, or choose another folder"
+        ) from None
+    except NotImplementedError:
+        pass
+    try:
+        for path in folder.iterdir():
+            if is_partial(path) and path.is_file():
+                path.unlink(missing_ok=True)
+        yield
+    finally:
+        with suppress(OSError):  # Windows deletes no open file
+            (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
+        if is_new:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+
+
+def is_partial(path: Path) -> bool:
+    """Say whether a path has the form of those that `write_beside` gives to write to."""
+    return _PARTIAL.fullmatch(path.name) is not None
+
+
+@contextmanager
 def write_beside(target: Path) -> Iterator[Path]:
     """Give a path beside `target` to write a file to, and rename it to `target` at the end.
 
@@ -192,7 +249,7 @@ def write_beside(target: Path) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=f".part{target.suffix}", dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=f".part{target.suffix}", dir=target.parent)
     os.close(handle)
     partial = Path(name)
     try:
@@ -207,19 +264,26 @@ def write_beside(target: Path) -> Iterator[Path]:
 def build_beside(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target` to fill, and rename it to `target` at the end.
 
-    When another process has made `target` in the meantime, its folder is kept and ours is dropped.
+    When another process has made `target` in the meantime, its folder is kept and ours is dropped. What processes that were
+    killed have left half built of the same target is deleted first.
 
     Args:
         target: The folder to make. It must not hold anything yet.
 
     Yields:
-        The folder to fill. After an error it is deleted.
+        The folder to fill, with nothing but a lock in it. After an error it is deleted.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    delete_abandoned(target.parent, target.name)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+    lock = FileLock(partial / _LOCK)
+    with suppress(OSError, NotImplementedError):  # a file system without locks: then its age counts
+        lock.acquire(timeout=0)
     try:
         yield partial
+        lock.release()
+        (partial / _LOCK).unlink(missing_ok=True)
         os.chmod(partial, 0o755)
         try:
             os.rename(partial, target)
@@ -227,13 +291,47 @@ def build_beside(target: Path) -> Iterator[Path]:
             if not target.is_dir() or not any(target.iterdir()):
                 raise
     finally:
+        lock.release()
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def delete_abandoned(folder: Path, name: str = "*") -> None:
+    """Delete what `build_beside` has left half built in a folder, where the process that built it has ended.
+
+    Args:
+        folder: The folder of the targets; nothing happens if it is not there, or cannot be written to.
+        name: Of the target, or a pattern of names.
+    """
+    for half in Path(folder).glob(f".{name}-????????.part"):
+        with suppress(OSError, NotImplementedError):  # Timeout, of a lock that is held, is an OSError
+            if (half / _LOCK).is_file():
+                FileLock(half / _LOCK).acquire(timeout=0).lock.release()
+            elif time.time() - half.stat().st_mtime < _YOUNG:
+                continue
+            shutil.rmtree(half)
+
+
+def as_json(value: Any) -> str:
+    """Return a value as indented JSON.
+
+    Raises:
+        ValueError: If a number in it is NaN or infinite, which JSON does not know.
+    """
+    try:
+        return json.dumps(value, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"a number is NaN or infinite, and JSON has no such numbers: {error}") from error
+
+
 def write_json(target: Path, value: Any) -> None:
-    """Write `value` as indented JSON, beside the target first."""
+    """Write a value as indented JSON, beside the target first.
+
+    Raises:
+        ValueError: As `as_json`; then nothing is written.
+    """
+    text = as_json(value)
     with write_beside(target) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8", newline="\n")
+        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def rounded(value: Any) -> Any:

@@ -232,7 +232,7 @@ def run_grid(
     out: Path | str,
     results: Path | str,
     command: str = "",
-    progress: bool = True,
+    progress: bool | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any] | None:
     """Run the experiments of a grid one after the other, and keep what came of each in one file.
@@ -245,7 +245,7 @@ def run_grid(
         out: A folder for the runs, one folder each.
         results: The JSON file to write, anew after every experiment.
         command: A command that repeats it, for the file.
-        progress: Show progress bars.
+        progress: Show progress bars; None: only in a terminal.
         say: What to call with a line about each experiment.
 
     Returns:
@@ -253,7 +253,7 @@ def run_grid(
 
     Raises:
         ConfigurationError: If there is no grid of that name, the data is a stored set, or the file holds another grid,
-            or experiments of another configuration or of other clips.
+            or experiments of another configuration or of other clips, or the clips sound otherwise than before.
         DatasetError, AudioError, SplitError: If the data cannot be used.
     """
     if name not in GRIDS:
@@ -271,6 +271,8 @@ def run_grid(
     for number, (member, changes) in enumerate(grid.changes.items(), start=1):
         config = dataclasses.replace(base, **{**grid.common, **changes})
         data = experiment.prepare(config, progress)
+        if not experiment.sounds_as_before(Path(out) / "sound.npy", data):
+            raise ConfigurationError(f"{out}: began with other sound than {base.data} holds now; choose another folder")
         further = experiment.by_acquaintance(config, progress) if config.split == "clips" else {}
         for test, recipe in grid.also_test.items():
             further[test] = experiment.prepare(dataclasses.replace(config, recipe=recipe), progress)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from course_utils import audio, evaluation, experiment, training
+from course_utils import audio, datasets, evaluation, experiment, training
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
+from course_utils.datasets import DatasetError
 from course_utils.environment import need_torch
 from course_utils.experiment import Mixtures
+from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -84,12 +86,17 @@ def probabilities(
 
     Returns:
         `[B, n_classes]`.
+
+    Raises:
+        DivergedError: If an output of the network is NaN or infinite.
     """
     device = next(network.parameters()).device
     sounds = torch.from_numpy(np.ascontiguousarray(waveforms, np.float32)).to(device)
     if lengths is None:
         lengths = np.full(len(sounds), sounds.shape[-1])
     logits = network(sounds, torch.as_tensor(lengths))
+    if not torch.isfinite(logits).all():
+        raise training.DivergedError("the network says NaN or infinity of this sound: its training has diverged")
     scores = logits.float().sigmoid().cpu().double().numpy()
     return scores if config.head == "labels" else evaluation.combinations_to_labels(scores, taxonomy)
 
@@ -99,7 +106,7 @@ def predict(
     path: Path | str,
     window: float | None = None,
     hop: float | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Prediction:
     """Name the classes in a recording of any length, window by window, in memory that does not grow with it.
 
@@ -109,7 +116,7 @@ def predict(
         window: Length of a window in seconds; None means that of the mixtures that the network was trained on.
         hop: Seconds from one window to the next, at most `window`; None means half of it. The last window ends with the
             recording.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         Labels, probabilities and a timeline.
@@ -131,7 +138,8 @@ def predict(
     count = 1 + max(0, int(np.ceil((seconds - window) / hop - 1e-9)))
     starts, samples, rows = hop * np.arange(count), round(window * SAMPLE_RATE), []
     starts[-1] = max(0.0, min(starts[-1], seconds - window))  # the last window ends with the recording
-    for some in tqdm(np.split(starts, range(_WINDOWS_AT_ONCE, count, _WINDOWS_AT_ONCE)), disable=not progress):
+    parts = np.split(starts, range(_WINDOWS_AT_ONCE, count, _WINDOWS_AT_ONCE))
+    for some in bar(parts, "listen", unit="part", progress=progress):
         sounds = [audio.read(path, start=start, seconds=window)[:samples] for start in some]
         filled = np.stack([audio.fit_length(sound, samples) for sound in sounds])
         rows.append(probabilities(network, filled, config, taxonomy, np.array([len(sound) for sound in sounds])))
@@ -143,14 +151,14 @@ def predict(
     order = np.argsort(-highest, kind="stable")
     labels = [taxonomy.classes[i] for i in order if highest[i] >= threshold]
     of_classes = {taxonomy.classes[i]: float(highest[i]) for i in order}
-    return Prediction(str(path), seconds, threshold, labels, of_classes, timeline)
+    return Prediction(audio.shown(path), seconds, threshold, labels, of_classes, timeline)
 
 
 def evaluate(
     run: Path | str,
     data: str | None = None,
     folds: tuple[int, ...] | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score the network of a run on its test part, or on other clips.
@@ -159,7 +167,7 @@ def evaluate(
         run: The folder of the run.
         data: Other clips than the run's; None means the run's.
         folds: Other test folds than the run's; None means the run's, or all folds of other data.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
         say: What to call with a line about the data, before the work begins.
 
     Returns:
@@ -175,13 +183,13 @@ def evaluate(
     return evaluate_on(run, mixtures, progress)
 
 
-def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool = True) -> Evaluation:
+def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool | None = None) -> Evaluation:
     """Score the network of a run on the test part of these mixtures.
 
     Args:
         run: The folder of the run, or a checkpoint file.
         mixtures: The data; only its test part is used.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         The report, and what it was computed from.
@@ -207,15 +215,26 @@ def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool = True) -> E
 
 
 def _test_mixtures(
-    run: Path | str, config: Config, data: str | None, folds: tuple[int, ...] | None, taxonomy: Taxonomy, progress: bool
+    run: Path | str,
+    config: Config,
+    data: str | None,
+    folds: tuple[int, ...] | None,
+    taxonomy: Taxonomy,
+    progress: bool | None,
 ) -> Mixtures:
-    if data is None and folds is None:
-        mixtures = experiment.prepare(config, progress)
-        path = Path(run) if Path(run).is_file() else Path(run) / "best.pt"
-        if training.load_checkpoint(path)["data"] != mixtures.fingerprint:
-            raise ConfigurationError(
-                f"{config.data}: holds other clips than those that {run} was split from, so its test part cannot be made "
-                "again; name folds that it was not trained on (--folds), or other data (--data)"
-            )
-        return mixtures
-    return experiment.other_test(config, data, folds, taxonomy.classes, progress)
+    checkpoint = training.load_checkpoint(Path(run) if Path(run).is_file() else Path(run) / "best.pt")
+    if data is not None:
+        there = dataclasses.replace(config, data=data)
+        if experiment.fingerprint(there, progress) == checkpoint["data"]:  # the run's own, which has moved
+            config, data = there, None
+    if data is None and config.data not in datasets.NAMES and not Path(config.data).exists():
+        raise DatasetError(f"{config.data}: the data of {run} is no longer there; if it has moved, say where (--data)")
+    if data is not None or folds is not None:
+        return experiment.other_test(config, data, folds, taxonomy.classes, progress)
+    mixtures = experiment.prepare(config, progress)
+    if difference := training.other_data(checkpoint, mixtures):
+        raise ConfigurationError(
+            f"{config.data}: holds {difference} than {run} was split from, so its test part cannot be made again; name "
+            "folds that it was not trained on (--folds), or other data (--data)"
+        )
+    return mixtures

@@ -59,7 +59,7 @@ NOTES = (
 
 
 def run_all(
-    base: Config, out: Path | str, results: Path | str, progress: bool = True, say: Callable[[str], None] = print
+    base: Config, out: Path | str, results: Path | str, progress: bool | None = None, say: Callable[[str], None] = print
 ) -> bool:
     """Run every experiment of every grid that is not in its results file yet.
 
@@ -67,7 +67,7 @@ def run_all(
         base: Data, width and machine; a grid decides the rest.
         out: A folder for the runs.
         results: The folder of the results files.
-        progress: Show progress bars.
+        progress: Show progress bars; None: only in a terminal.
         say: What to call with a line about each experiment.
 
     Returns:

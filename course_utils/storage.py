@@ -2,7 +2,7 @@
 
 A stored set is a folder: `plan.csv`, one row a mixture with the metadata of both clips, its file and that file's
 checksum; the files, either shards of log-mels or one WAV file a mixture; and `set.json`, written last, which says what
-the set was made with. A folder without `set.json` is an unfinished set.
+the set was made with. A folder without `set.json` is an unfinished set; `checksums.txt` lists its finished files.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import shutil
-import zipfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -23,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE
@@ -31,8 +29,9 @@ from course_utils.configuration import Recipe
 from course_utils.datasets import COLUMNS, ClipCache, DatasetError
 from course_utils.environment import need_torch
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
-from course_utils.files import need_room, write_beside, write_json
+from course_utils.files import alone_in, is_partial, need_room, write_beside, write_json
 from course_utils.mixing import lengths_of, render, what_to_render
+from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -45,10 +44,11 @@ FORMAT = 2  # of a stored set; a set of another format is refused
 SHARD = 256  # mixtures in one file of the mel form
 _CENTIBEL = 100  # stored log-mels are int16 in hundredths of a decibel
 _SIDES = ("first", "second")
-_TABLES, _FOLDERS = ("set.json", "unfinished.json", "plan.csv"), ("shards", "wav")  # all that a set consists of
+_OF_UNFINISHED = ("unfinished.json", "checksums.txt", ".lock")
+_TABLES = ("set.json", "plan.csv", *_OF_UNFINISHED)  # with these folders, all of a set
+_FOLDERS = ("shards", "wav")
 _AGAIN = "make the set again, with --overwrite"
 _DEFAULT_MEL = {name: value.default for name, value in inspect.signature(MelSpectrogram).parameters.items()}
-_PARTIAL = re.compile(r"\..+-\w{8}\.part(\.\w+)?")  # what `write_beside` writes to
 
 
 def write_set(
@@ -63,13 +63,13 @@ def write_set(
     seed: int = 0,
     split: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Path:
     """Write the mixtures of a plan to disk, as the report did.
 
     `mel` writes log-mels in compressed shards of 256 mixtures (int16, hundredths of a dB); `wav` writes one 16-bit WAV
     file a mixture, scaled down where two loud clips would clip. A run that was interrupted, at whatever moment, goes on
-    when it is called again, and keeps the files that are there.
+    when it is called again, and keeps the files that are as they were written.
 
     Args:
         out: The folder to make.
@@ -83,13 +83,14 @@ def write_set(
         seed: Of the noise.
         split: How the plan was split, for the record.
         overwrite: Make the set anew, whatever finished or other set is there.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         The folder.
 
     Raises:
         DatasetError: If the folder holds another set, or other files.
+        FolderInUseError: If another process writes a set there.
         NoRoomError: If the disk has too little room.
         ValueError: If `noise_snr` or a value of `mel` is impossible.
 
@@ -117,38 +118,81 @@ def write_set(
     }
     configuration = json.loads(json.dumps(configuration))  # as it will be read back
     if _is_finished(out, configuration, overwrite):
+        if any((out / name).exists() for name in _OF_UNFINISHED):  # of a run that was killed in its last moment
+            with alone_in(out, "writes a set of mixtures"):
+                _tidy(out)
         return out
     there = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     need_room(out, _size(form, lengths_of(cache, plan, recipe), frames), there)
-    _begin(out, configuration)
+    with alone_in(out, "writes a set of mixtures"):
+        if not _is_finished(out, configuration, overwrite):  # by another process, just now
+            known = _begin(out, configuration)
+            checksums = _write_files(out, form, cache, plan, recipe, frames, noise_snr, seed, known, progress)
+            _finish(out, configuration, cache, plan, checksums)
+    return out
 
+
+def _write_files(
+    out: Path,
+    form: str,
+    cache: ClipCache,
+    plan: pd.DataFrame,
+    recipe: Recipe,
+    frames: MelSpectrogram,
+    noise_snr: float | None,
+    seed: int,
+    known: Mapping[str, str],
+    progress: bool | None,
+) -> dict[int, tuple[str, str]]:
+    """Write what is not there yet, as `known` says it was written; return file and checksum of every mixture."""
     files, (pairs, levels) = _rows_of_files(form, len(plan)), what_to_render(plan)
+    one_at_a_time = threading.Lock()
 
     def write(file: str) -> str:
         path, rows = out / file, files[file]
-        if not _is_whole(path):
-            sounds = (render(cache, *pairs[row], recipe, *levels[row]) for row in rows)
-            if form == "wav":
-                _save_wav(path, *sounds)
-            else:
-                _save_shard(path, sounds, frames, noise_snr, [seed * len(plan) + row for row in rows])
-        return _checksum(path)
+        if path.is_file() and _checksum(path) == known.get(file):
+            return known[file]
+        sounds = (render(cache, *pairs[row], recipe, *levels[row]) for row in rows)
+        if form == "wav":
+            _save_wav(path, *sounds)
+        else:
+            _save_shard(path, sounds, frames, noise_snr, [seed * len(plan) + row for row in rows])
+        checksum = _checksum(path)
+        with one_at_a_time, (out / "checksums.txt").open("a", encoding="utf-8", newline="\n") as list_of_files:
+            list_of_files.write(f"{checksum} {file}\n")
+        return checksum
 
-    checksums = {}
-    bar = tqdm(desc="write", total=len(plan), unit="mixture", disable=not progress, leave=False)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file, checksum in zip(files, pool.map(write, files), strict=True):
-            checksums[file] = checksum
-            bar.update(len(files[file]))
+    of_rows = {}
+    shown = bar(what="write", total=len(plan), unit="mixture", progress=progress)
+    with shown, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (file, rows), checksum in zip(files.items(), pool.map(write, files), strict=True):
+            of_rows |= dict.fromkeys(rows, (file, checksum))
+            shown.update(len(rows))
+    return of_rows
+
+
+def _finish(
+    out: Path,
+    configuration: Mapping[str, Any],
+    cache: ClipCache,
+    plan: pd.DataFrame,
+    checksums: Mapping[int, tuple[str, str]],
+) -> None:
+    """Write the table, then what the set was made with, by which it is finished."""
     table = _with_metadata(plan, cache)
-    table.insert(0, "file", [file for file, rows in files.items() for _ in rows])
-    table.insert(1, "checksum", table["file"].map(checksums))
+    table.insert(0, "file", [checksums[row][0] for row in range(len(plan))])
+    table.insert(1, "checksum", [checksums[row][1] for row in range(len(plan))])
     with write_beside(out / "plan.csv") as partial:
         table.to_csv(partial, index=False, na_rep="NaN")
         plan_checksum = _checksum(partial)
-    write_json(out / "set.json", configuration | {"plan_checksum": plan_checksum})
-    (out / "unfinished.json").unlink(missing_ok=True)
-    return out
+    write_json(out / "set.json", {**configuration, "plan_checksum": plan_checksum})
+    _tidy(out)
+
+
+def _tidy(out: Path) -> None:
+    """Delete what only an unfinished set needs."""
+    for name in ("unfinished.json", "checksums.txt"):
+        (out / name).unlink(missing_ok=True)
 
 
 class StoredMixtures(Dataset):
@@ -244,14 +288,14 @@ def _find_set(folder: Path) -> dict[str, Any] | None:
     """
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"{folder}: a file; choose a folder")
-    names = {path.name for path in folder.iterdir() if not _is_partial(path)} if folder.is_dir() else set()
+    names = {path.name for path in folder.iterdir() if not is_partial(path)} if folder.is_dir() else set()
     others = sorted(names - {*_TABLES, *_FOLDERS})
     if others:
         raise DatasetError(
             f"{folder}: holds other files ({others[0]} …); choose a folder that is empty or not there yet"
         )
     found = _read_json(folder / "set.json") or _read_json(folder / "unfinished.json")
-    if names and found is None:
+    if names - {".lock"} and found is None:
         raise DatasetError(f"{folder}: holds parts of a set, and not what it was made with; delete it")
     return found
 
@@ -262,28 +306,31 @@ def _is_finished(out: Path, configuration: dict[str, Any], overwrite: bool) -> b
     differ = _differences(found, configuration) if found else ""
     if differ and not overwrite:
         raise DatasetError(f"{out}: holds another set ({differ}); choose another folder, or --overwrite")
-    if overwrite or not (out / "set.json").is_file():
-        return False
-    (out / "unfinished.json").unlink(missing_ok=True)  # of a run that was killed just then
-    return True
+    return not overwrite and (out / "set.json").is_file()
 
 
-def _begin(out: Path, configuration: dict[str, Any]) -> None:
-    """Make the folder ready: delete a finished or another set, and what killed runs have left half written."""
-    out.mkdir(parents=True, exist_ok=True)
-    for half in (*out.glob(".*"), *out.glob("shards/.*"), *out.glob("wav/*/.*")):
-        if _is_partial(half):
+def _begin(out: Path, configuration: dict[str, Any]) -> dict[str, str]:
+    """Make the folder ready: delete a finished or another set, and what killed runs have left half written.
+
+    Returns:
+        The checksums of the files that an earlier run of the same set has finished.
+    """
+    for half in (*out.glob("shards/.*"), *out.glob("wav/*/.*")):
+        if is_partial(half):
             half.unlink(missing_ok=True)
     found = _find_set(out)
     if found and ((out / "set.json").is_file() or _differences(found, configuration)):
         # Until all of the old set is gone, the folder says that it is neither the old nor the new one.
         write_json(out / "unfinished.json", {"format": FORMAT, "form": "being deleted"})
-        for name in ("set.json", "plan.csv"):
+        for name in ("set.json", "plan.csv", "checksums.txt"):
             (out / name).unlink(missing_ok=True)
         for name in _FOLDERS:
             if (out / name).exists():
                 shutil.rmtree(out / name)
     write_json(out / "unfinished.json", configuration)
+    finished = out / "checksums.txt"
+    lines = finished.read_text(encoding="utf-8", errors="replace").splitlines() if finished.is_file() else []
+    return {line[17:]: line[:16] for line in lines}  # a torn last line is the checksum of nothing
 
 
 def _rows_of_files(form: str, count: int) -> dict[str, range]:
@@ -325,15 +372,14 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     )
 
 
-def _is_partial(path: Path) -> bool:
-    return _PARTIAL.fullmatch(path.name) is not None
-
-
 def _hash_plan(plan: pd.DataFrame, cache: ClipCache) -> str:
     columns = [name for name in (*_SIDES, "split", "snr", "onset") if name in plan]
-    table = plan[columns].copy()
+    table, clips = plan[columns].copy(), cache.clips
+    names = clips["slice_file_name"].astype(str)
+    if names.duplicated().any():  # in two folds
+        names = "fold" + clips["fold"].astype(str) + "/" + names
     for side in _SIDES:
-        table[side] = cache.clips["slice_file_name"].to_numpy()[plan[side]]
+        table[side] = names.to_numpy()[plan[side]]
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
 
 
@@ -348,19 +394,6 @@ def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:
     sides = [cache.clips[columns].iloc[plan[side]].reset_index(drop=True).add_prefix(f"{side}_") for side in _SIDES]
     own = [name for name in ("combination", "split", "snr", "onset") if name in plan]
     return pd.concat([plan[own].reset_index(drop=True), *sides], axis=1)
-
-
-def _is_whole(path: Path) -> bool:
-    """Say whether a file of an earlier run is there and can be read: a power cut may have emptied it."""
-    try:
-        if path.suffix == ".wav":
-            audio.read(path)
-        else:
-            with np.load(path) as file:
-                return file["mel"].shape[1] == file["frames"].sum()
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # AudioError is a ValueError
-        return False
-    return True
 
 
 def _save_wav(path: Path, mixture: np.ndarray) -> None:

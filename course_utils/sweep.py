@@ -26,6 +26,7 @@ from optuna.trial import Trial, TrialState
 
 from course_utils import experiment, training
 from course_utils.configuration import Config, ConfigurationError
+from course_utils.environment import is_out_of_memory
 from course_utils.files import published_file, rounded, write_json
 from course_utils.storage import is_stored_set
 
@@ -83,7 +84,7 @@ def run_sweep(
     out: Path | str,
     trials: int,
     command: str = "",
-    progress: bool = True,
+    progress: bool | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any] | None:
     """Run trials until there are so many in all; other processes that are told the same take part.
@@ -98,7 +99,7 @@ def run_sweep(
         out: The folder of the sweep.
         trials: How many are to be finished, complete or pruned, by all processes together.
         command: A command that repeats it, for the results file.
-        progress: Show progress bars.
+        progress: Show progress bars; None: only in a terminal.
         say: What to call with a line about each trial.
 
     Returns:
@@ -106,16 +107,19 @@ def run_sweep(
 
     Raises:
         ConfigurationError: If the data is a stored set or has no part for validation, if more than one device is asked for,
-            or if the folder holds a sweep of another configuration or of other clips.
+            or if the folder holds a sweep of another configuration, of other clips, or of other sound.
         DatasetError, AudioError, SplitError: If the data cannot be used.
     """
     out, space = Path(out), search_space(base)
-    clips = _usable(base, trials, progress)
+    data = _usable(base, trials, progress)
+    clips = data.fingerprint
     out.mkdir(parents=True, exist_ok=True)
     sweep_lock = FileLock(out / "locks" / "sweep")
     (out / "locks").mkdir(exist_ok=True)
     with sweep_lock:
         study = _open_study(out, base, clips, space)
+        if not experiment.sounds_as_before(out / "sound.npy", data):
+            raise ConfigurationError(f"{out}: began with other sound than {base.data} holds now; choose another folder")
     while True:
         with sweep_lock:
             trial, trial_lock = _next_trial(study, out, space, trials, base.seed)
@@ -131,7 +135,7 @@ def run_sweep(
                 say(f"trial {trial.number:04d} diverged, and is left out")
                 continue
             except RuntimeError as error:
-                if "out of memory" not in str(error).lower():
+                if not is_out_of_memory(error):
                     raise
                 with sweep_lock:
                     study.tell(trial, state=TrialState.FAIL)
@@ -204,8 +208,8 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index([trial["number"] for trial in ordered], name="trial"))
 
 
-def _usable(base: Config, trials: int, progress: bool) -> str:
-    """Refuse what cannot be swept, before anything is written; return the fingerprint of the clips."""
+def _usable(base: Config, trials: int, progress: bool | None) -> experiment.Mixtures:
+    """Refuse what cannot be swept, before anything is written; return the data."""
     if trials < 1:
         raise ConfigurationError(f"trials must be at least 1, not {trials}")
     if base.devices != 1:
@@ -220,7 +224,7 @@ def _usable(base: Config, trials: int, progress: bool) -> str:
             f"{base.data}: no mixtures for validation, by which a sweep chooses; ask for a valid_fraction above 0, or for "
             "valid_folds"
         )
-    return data.fingerprint
+    return data
 
 
 def _open_study(out: Path, base: Config, clips: str, space: dict[str, Any]) -> optuna.Study:
@@ -301,7 +305,7 @@ def _is_held(lock: FileLock) -> bool:
 
 
 def _train(
-    trial: Trial, base: Config, out: Path, progress: bool, say: Callable[[str], None]
+    trial: Trial, base: Config, out: Path, progress: bool | None, say: Callable[[str], None]
 ) -> tuple[training.State, bool]:
     """Train a trial to its end, or until it is pruned; return where it stands, and whether it was pruned."""
     config, folder, pruned = dataclasses.replace(base, **trial.params), out / "trials" / f"{trial.number:04d}", False

@@ -13,24 +13,25 @@ import itertools
 import logging
 import math
 import os
+import pickle
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from course_utils import evaluation, experiment, models
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.environment import need_torch
 from course_utils.experiment import Mixtures
-from course_utils.files import write_beside
+from course_utils.files import FolderInUseError, alone_in, write_beside
 from course_utils.mixing import Batch
+from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
 need_torch()
@@ -43,6 +44,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot  # noq
 from torch.utils.data import DataLoader  # noqa: E402
 
 FORMAT = 1  # of a checkpoint
+_PARTS = {"config": dict, "classes": list, "data": str, "state": dict, "network": dict}  # with `format`, what all have
 
 # On a GPU, Fabric advises to multiply float32 in fewer digits. The mel filterbank needs all of them.
 logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
@@ -53,7 +55,7 @@ warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWar
 
 
 class DivergedError(ConfigurationError):
-    """A training whose loss is no longer a number; the message says in which epoch, and what to try."""
+    """A network whose loss or outputs are no longer numbers; the message says where, and what to try."""
 
 
 @dataclass
@@ -100,7 +102,7 @@ def train(
     config: Config,
     out: Path | str,
     data: Mixtures | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
     should_stop: Callable[[State], bool] = lambda state: False,
 ) -> State:
     """Train a network, or go on with a run that was stopped.
@@ -109,15 +111,16 @@ def train(
         config: What to run.
         out: The folder of the run.
         data: The data, if `experiment.prepare(config)` has been called already.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
         should_stop: Asked after every epoch; the run ends when it says yes. A sweep prunes with it.
 
     Returns:
         Where the run stands at the end.
 
     Raises:
-        ConfigurationError: If the folder holds a run of another configuration.
+        ConfigurationError: If the folder holds a run of another configuration, or patience has nothing to go by.
         DivergedError: If the loss is no longer a number; the epochs before are kept.
+        FolderInUseError: If another process trains in the folder.
 
     Lesson: 07_training_cnn10
     """
@@ -125,12 +128,30 @@ def train(
     fabric = make_fabric(config, config.devices, _machines(config))
     fabric.launch()
     data = data or experiment.prepare(config, progress)
+    with _alone(fabric, out):
+        return _train(fabric, config, out, data, progress, should_stop)
+
+
+def _train(
+    fabric: Fabric,
+    config: Config,
+    out: Path,
+    data: Mixtures,
+    progress: bool | None,
+    should_stop: Callable[[State], bool],
+) -> State:
+    if config.patience and not len(data.valid):
+        raise ConfigurationError(
+            f"patience {config.patience} stops by the validation mAP, and no mixtures validate; ask for a valid_fraction "
+            "above 0, or for valid_folds, or set patience to 0"
+        )
     seed_everything(config.seed, 0, fabric.global_rank)
     network = experiment.build_network(config, data.taxonomy)
     optimizer = make_optimizer(config, network)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     workers = _workers(config, fabric)
-    steps = len(fabric_batches(fabric, experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0)))
+    parts = fabric.world_size
+    steps = len(fabric_batches(fabric, experiment.loader(config, data.train, data.taxonomy, 0, processes=parts)))
     scheduler = make_schedule(config, optimizer, steps)
     begun = (out / "last.pt").is_file()
     if len(set(fabric.all_gather(torch.tensor(int(begun))).flatten().tolist())) > 1:
@@ -140,34 +161,44 @@ def train(
     if config.pos_weight and hasattr(data.train, "set_epoch"):
         data.train.set_epoch(0)  # the same weights, whichever epoch this data has seen
     pos_weight = positive_weights(config, data).to(fabric.device) if config.pos_weight else None
-    quiet = not (progress and fabric.is_global_zero)
-    bar = tqdm(total=config.epochs * steps, initial=state.epoch * steps, unit="batch", disable=quiet)
+    shown = bar(
+        total=config.epochs * steps,
+        initial=state.epoch * steps,
+        unit="batch",
+        progress=progress if fabric.is_global_zero else False,
+        leave=True,
+    )
     valid = experiment.loader(config, data.valid, data.taxonomy, workers=workers)
+    is_done = state.epoch >= config.epochs or is_stale(state, config)
+    board = None if is_done or not fabric.is_global_zero else _open_tensorboard(out / "tensorboard", state.epoch + 1)
     try:
         while state.epoch < config.epochs and not is_stale(state, config):
             started = time.perf_counter()
             seed_everything(config.seed, state.epoch, fabric.global_rank)
             if hasattr(data.train, "set_epoch"):
                 data.train.set_epoch(state.epoch)
-            bar.set_description(f"epoch {state.epoch + 1}/{config.epochs}")
-            batches = experiment.loader(config, data.train, data.taxonomy, state.epoch + config.seed, workers)
+            shown.set_description(f"epoch {state.epoch + 1}/{config.epochs}")
+            batches = experiment.loader(
+                config, data.train, data.taxonomy, state.epoch + config.seed, workers, processes=parts
+            )
             model.train()
             losses = []
             for batch in fabric_batches(fabric, batches):
                 losses.append(training_step(fabric, model, fabric_optimizer, batch, config, pos_weight))
                 scheduler.step()
-                bar.update()
+                shown.update()
                 if len(losses) % 10 == 0:  # reading a loss waits for the device
-                    bar.set_postfix(loss=f"{losses[-1]:.3f}", mAP=f"{max(state.best, 0):.3f}")
+                    shown.set_postfix(loss=f"{losses[-1]:.3f}", mAP=f"{max(state.best, 0):.3f}")
                 if len(losses) % 50 == 0:
                     _give_memory_back()
             row = {"train_loss": mean_loss(fabric, losses), "learning_rate": scheduler.get_last_lr()[0]}
             if not math.isfinite(row["train_loss"]):
-                raise DivergedError(
-                    f"{out}: the loss of epoch {state.epoch + 1} is no longer a number; use a smaller --learning-rate "
-                    f"than {config.learning_rate:g}, or --precision 32-true, and another folder"
-                )
+                raise DivergedError(_says_diverged(out, "the loss", state, config))
             row |= validate(model, valid, config, data.taxonomy, state, fabric)
+            if not all(map(math.isfinite, row.values())):
+                raise DivergedError(_says_diverged(out, "what the network says of the validation part", state, config))
+            if not _is_finite(network.state_dict()):
+                raise DivergedError(_says_diverged(out, "a weight", state, config))
             state.epoch += 1
             improved = row.get("valid_mAP", state.epoch) > state.best
             if improved:
@@ -176,6 +207,7 @@ def train(
             if fabric.is_global_zero:
                 counts = improved or scored_epoch(state, config) == state.epoch
                 save(out, config, data, network, optimizer, scheduler, precision, state, counts)
+                _log(board, state)
             fabric.barrier()
             _give_memory_back()
             if should_stop(state):
@@ -185,8 +217,37 @@ def train(
         state = State(**load_checkpoint(kept)["state"]) if kept.is_file() else State()
         state.interrupted = True
     finally:
-        bar.close()
+        shown.close()
+        if board is not None:
+            board.close()
     return state
+
+
+def _is_finite(weights: Mapping[str, Tensor]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in weights.values())
+
+
+def _says_diverged(out: Path, what: str, state: State, config: Config) -> str:
+    return (
+        f"{out}: {what} in epoch {state.epoch + 1} is no longer a number; use a smaller --learning-rate than "
+        f"{config.learning_rate:g}, or --precision 32-true, and another folder"
+    )
+
+
+@contextlib.contextmanager
+def _alone(fabric: Fabric, out: Path) -> Iterator[None]:
+    """Keep other runs out of a folder: the first process of a run holds it, and all of them hear if it cannot."""
+    with contextlib.ExitStack() as stack:
+        refusal = ""
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(alone_in(out, "trains a network"))
+            except FolderInUseError as error:
+                refusal = str(error)
+        refusal = fabric.broadcast(refusal)
+        if refusal:
+            raise FolderInUseError(refusal)
+        yield
 
 
 def training_step(
@@ -279,7 +340,7 @@ def score(
     head: str,
     taxonomy: Taxonomy,
     device: torch.device,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Scores:
     """Run a network over mixtures.
 
@@ -289,13 +350,16 @@ def score(
         head: `labels` or `combinations`.
         taxonomy: The classes.
         device: Where the network is.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         Truth and scores of all mixtures, in order.
+
+    Raises:
+        DivergedError: If an output of the network is NaN or infinite.
     """
     logits, truths, combinations, losses = [], [], [], []
-    for cpu_batch in tqdm(batches, "score", unit="batch", disable=not progress, leave=False):
+    for cpu_batch in bar(batches, "score", unit="batch", progress=progress):
         batch = cpu_batch.to(device)
         output = model(batch.audio, batch.lengths).float()
         target = targets_of(batch, head, taxonomy.n_classes)
@@ -303,7 +367,14 @@ def score(
         logits.append(output.cpu())
         truths.append(cpu_batch.multi_hot)
         combinations.append(cpu_batch.combination)
-    probabilities = torch.cat(logits).sigmoid().double().numpy()
+    outputs = torch.cat(logits)
+    if not torch.isfinite(outputs).all():
+        bad = torch.nonzero(~torch.isfinite(outputs).all(dim=1)).flatten().tolist()
+        raise DivergedError(
+            f"the network says NaN or infinity of {len(bad):,} of {len(outputs):,} mixtures, first of number {bad[0]}; "
+            "if it is of all, the training has diverged: train again with a smaller --learning-rate"
+        )
+    probabilities = outputs.sigmoid().double().numpy()
     if head == "labels":
         label_scores, predicted = probabilities, evaluation.labels_to_combination(probabilities, taxonomy)
     else:
@@ -316,19 +387,26 @@ def score(
 def validate(
     model: nn.Module, batches: DataLoader, config: Config, taxonomy: Taxonomy, state: State, fabric: Fabric
 ) -> dict[str, float]:
-    """Score the validation part and tune the threshold on it; without one, it stays 0.5 and the row is empty."""
+    """Score the validation part and tune the threshold on it; without one, it stays 0.5 and the row is empty.
+
+    Where the network says NaN or infinity, the loss is NaN, and there are no scores.
+    """
     if not len(batches.dataset):
         return {}
     model.eval()
-    scores = score(model, batches, config.head, taxonomy, fabric.device)
-    threshold = evaluation.tune_threshold(scores.multi_hot, scores.label_scores)
-    counts = evaluation.confusion_counts(scores.multi_hot, scores.label_scores >= threshold)
-    row = {
-        "valid_loss": scores.loss,
-        "valid_mAP": evaluation.mean_average_precision(scores.multi_hot, scores.label_scores),
-        "valid_macro_f1": evaluation.average(counts)["macro"]["f1"],
-        "valid_exact_match": float((scores.combination == scores.predicted_combination).mean()),
-    }
+    try:
+        scores = score(model, batches, config.head, taxonomy, fabric.device, progress=False)
+    except DivergedError:
+        row, threshold = {"valid_loss": math.nan}, 0.5
+    else:
+        threshold = evaluation.tune_threshold(scores.multi_hot, scores.label_scores)
+        counts = evaluation.confusion_counts(scores.multi_hot, scores.label_scores >= threshold)
+        row = {
+            "valid_loss": scores.loss,
+            "valid_mAP": evaluation.mean_average_precision(scores.multi_hot, scores.label_scores),
+            "valid_macro_f1": evaluation.average(counts)["macro"]["f1"],
+            "valid_exact_match": float((scores.combination == scores.predicted_combination).mean()),
+        }
     # Every process scores all of it; the first one decides, so that all stop in the same epoch.
     row, state.threshold = fabric.broadcast((row, threshold))
     return row
@@ -426,12 +504,13 @@ def save(
 ) -> None:
     """Write the history and the checkpoints of a finished epoch: `best.pt` if it counts so far, `last.pt` last."""
     description = {"format": FORMAT, "config": config.to_dict(), "classes": list(data.taxonomy.classes)}
-    description["data"] = data.fingerprint
+    description["config"]["data"] = experiment.absolute_place(config.data)
+    is_array = isinstance(data.sound, np.ndarray)
+    description |= {"data": data.fingerprint, "sound": torch.from_numpy(data.sound) if is_array else data.sound}
     progress = {k: v for k, v in vars(state).items() if k != "interrupted"}
     light = {**description, "state": progress, "network": network.state_dict()}
     with write_beside(out / "history.csv") as partial:
         pd.DataFrame(state.history).to_csv(partial, index=False)
-    _log_to_tensorboard(out / "tensorboard", state)
     if counts:
         with write_beside(out / "best.pt") as partial:
             torch.save(light, partial)
@@ -460,9 +539,13 @@ def restore(
         raise ConfigurationError(
             f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder, or delete it"
         )
-    if checkpoint["data"] != data.fingerprint:
+    if difference := other_data(checkpoint, data):
         raise ConfigurationError(
-            f"{out}: began with other clips than {config.data} holds now; choose another folder, or delete it"
+            f"{out}: began with {difference} than {config.data} holds now; choose another folder, or delete it"
+        )
+    if lacks := [name for name in ("optimizer", "scheduler") if name not in checkpoint]:
+        raise ConfigurationError(
+            f"{out / 'last.pt'}: no {' and no '.join(lacks)} in it, so that the run cannot go on; train again"
         )
     network.load_state_dict(checkpoint["network"])
     optimizer.load_state_dict(checkpoint["optimizer"])
@@ -471,20 +554,52 @@ def restore(
     return State(**checkpoint["state"])
 
 
+def other_data(checkpoint: Mapping[str, Any], data: Mixtures) -> str:
+    """Say in what these data differ from those of a run: "other clips", "other sound" under their names, or nothing."""
+    if checkpoint["data"] != data.fingerprint:
+        return "other clips"
+    return "" if experiment.is_same_sound(checkpoint.get("sound"), data.sound) else "other sound"
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; nothing is unpickled.
 
     Raises:
-        ConfigurationError: If the file is missing, damaged, or of another format.
+        ConfigurationError: If the file is missing, damaged, incomplete, or not one that `train` wrote.
+        DivergedError: If a weight in it is NaN or infinite.
     """
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such checkpoint; `python -m course_utils train` makes one")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # advice for torch's own users
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigurationError(
+            f"{path}: holds Python objects, which could run code of their own, or is damaged, and was not read; a run's "
+            "best.pt and last.pt hold none"
+        ) from error
     except Exception as error:  # torch raises whatever the reader underneath does
-        raise ConfigurationError(f"{path}: not a checkpoint that can be read ({error}); train again") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}): damaged, or another kind of file"
+        ) from error
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
-        raise ConfigurationError(f"{path}: not a checkpoint of this version; train again")
+        raise ConfigurationError(
+            f"{path}: not a checkpoint that this version of `python -m course_utils train` wrote; weights of other "
+            "projects cannot be loaded here"
+        )
+    lacks = [name for name, kind in _PARTS.items() if not isinstance(checkpoint.get(name), kind)]
+    if lacks or not all(isinstance(value, Tensor) for value in checkpoint["network"].values()):
+        lacks = lacks or ["network"]
+        raise ConfigurationError(f"{path}: incomplete, for it has no {' and no '.join(lacks)}; train again")
+    if unlike := set(checkpoint["state"]) ^ {one.name for one in fields(State) if one.name != "interrupted"}:
+        raise ConfigurationError(
+            f"{path}: its state does not fit this version ({', '.join(sorted(unlike))}); train again"
+        )
+    if not _is_finite(checkpoint["network"]):
+        raise DivergedError(
+            f"{path}: some weights are NaN or infinite, because the training diverged; train again with a smaller "
+            "--learning-rate"
+        )
     return checkpoint
 
 
@@ -535,7 +650,12 @@ def load_network(run: Path | str) -> tuple[nn.Module, Config, Taxonomy, float]:
     checkpoint = load_checkpoint(path if path.is_file() else path / "best.pt")
     config, taxonomy = Config.from_dict(checkpoint["config"]), Taxonomy(tuple(checkpoint["classes"]))
     network = experiment.build_network(config, taxonomy)
-    network.load_state_dict(checkpoint["network"])
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{path}: its weights do not fit the {config.model} of its configuration; train again"
+        ) from error
     return network.eval(), config, taxonomy, checkpoint["state"]["threshold"]
 
 
@@ -619,12 +739,18 @@ def _workers(config: Config, fabric: Fabric) -> int:
     return min(8, (os.cpu_count() or 2) - 1) if fabric.device.type == "cuda" else 0
 
 
-def _log_to_tensorboard(folder: Path, state: State) -> None:
+def _open_tensorboard(folder: Path, epoch: int) -> Any:
+    """Return what writes the history for TensorBoard, from this epoch on; None where there is no TensorBoard."""
     with contextlib.suppress(ImportError):  # a machine that only trains may lack it; history.csv has the same numbers
         from torch.utils.tensorboard import SummaryWriter
 
-        row = state.history[-1]
-        with SummaryWriter(str(folder), purge_step=state.epoch) as writer:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, state.epoch)
+        return SummaryWriter(str(folder), purge_step=epoch)
+    return None
+
+
+def _log(board: Any, state: State) -> None:
+    if board is not None:
+        for name, value in state.history[-1].items():
+            if name != "epoch":
+                board.add_scalar(name, value, state.epoch)
+        board.flush()

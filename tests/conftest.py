@@ -26,6 +26,14 @@ INSTRUCTOR = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave slow tests out, unless they are asked for."""
+    if not os.environ.get("COURSE_SLOW"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-slow`"))
+
+
 @pytest.fixture(scope="session")
 def real_root() -> Path:
     """The folder with the real clips of UrbanSound8K that this project measures on."""

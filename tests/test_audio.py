@@ -1,6 +1,10 @@
+import base64
 import datetime
 import io
 import re
+import shutil
+import subprocess
+import sys
 import tempfile
 
 import ipywidgets
@@ -103,6 +107,205 @@ def test_writing_nan_keeps_the_old_file(tmp_path):
     assert len(audio.read(tmp_path / "a.wav")) == 22_050
 
 
+@pytest.mark.parametrize("value", [1e11, -1e11, 1e30, 3e38])
+def test_samples_that_no_sound_can_have_are_refused(tmp_path, value):
+    samples = tone(22_050)
+    samples[1_000] = value
+    soundfile.write(tmp_path / "a.wav", samples, 22_050, subtype="FLOAT")
+    with pytest.raises(
+        AudioError, match=rf"a\.wav: the loudest sample is {abs(value):.1e}, and .* export it again".replace("+", r"\+")
+    ):
+        audio.read(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match=r"b\.wav: not written, because the loudest sample is"):
+        audio.write(tmp_path / "b.wav", samples)
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_floats_on_the_scale_of_32_bit_integers_are_read(tmp_path):
+    audio.write(tmp_path / "a.wav", tone(22_050) * 2**32, subtype="FLOAT")
+    assert audio.read(tmp_path / "a.wav").max() == pytest.approx(2**31, rel=1e-3)
+
+
+def test_a_part_begins_within_the_sound(tmp_path):
+    audio.write(tmp_path / "a.wav", tone(22_050))
+    for place in ({"start": -1.0}, {"seconds": -1.0}, {"start": np.nan}, {"seconds": np.inf}):
+        with pytest.raises(AudioError, match="start and seconds are 0 or more"):
+            audio.read(tmp_path / "a.wav", **place)
+
+
+NO_WAVEFORMS = [
+    (np.zeros((2, 100)), r"one dimension, \[T\], not 2: \[2, 100\]; pass one channel, or the mean"),
+    (np.zeros((100, 1)), r"not 2: \[100, 1\]"),
+    (np.float32(0.5), r"not 0: \[\]"),
+    (np.zeros((1, 2, 3)), r"not 3: \[1, 2, 3\]"),
+    (np.zeros(100, complex), "real numbers, not of complex128"),
+    (["a", "b"], "real numbers, not of"),
+    ([[1.0], [1.0, 2.0]], "no array of numbers"),
+    (np.r_[np.zeros(22_049), np.nan], r"1 of 22,050 samples is not a number \(NaN or infinite\); find out where"),
+    (np.r_[np.zeros(5), np.inf, -np.inf], r"2 of 7 samples are not numbers"),
+    (np.full(10, np.nan), "10 of 10 samples are not numbers"),
+    (np.array([1e300]), r"the loudest sample is 1.0e\+300"),
+]
+
+
+@pytest.mark.parametrize(("waveform", "message"), NO_WAVEFORMS)
+def test_what_is_no_waveform_is_neither_played_nor_written(tmp_path, waveform, message):
+    with pytest.raises(AudioError, match=message):
+        audio.player(waveform)
+    with pytest.raises(AudioError, match=message):
+        audio.listen(waveform)
+    with pytest.raises(AudioError, match=r"a\.wav: not written, because .*" + message):
+        audio.write(tmp_path / "a.wav", waveform)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_and_integers_are_waveforms(tmp_path):
+    import torch
+
+    audio.write(tmp_path / "a.wav", torch.from_numpy(tone(22_050)))
+    assert audio.player(torch.from_numpy(tone(22_050))) == audio.player(tone(22_050).tolist())
+    assert audio.player((tone(22_050) * 20_000).astype(np.int16))
+    assert np.abs(audio.read(tmp_path / "a.wav") - tone(22_050)).max() < 1e-4
+
+
+def heard(html):
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
+    return soundfile.read(io.BytesIO(data))[0]
+
+
+@pytest.mark.parametrize("peak", [1e-310, 1e-45, 1e-40, 1e-5, 1.0, 1e9])
+def test_players_are_as_loud_whatever_the_peak(peak):
+    assert np.abs(heard(audio.player(tone(22_050).astype(np.float64) / 0.5 * peak))).max() == pytest.approx(
+        0.95, abs=0.1
+    )
+
+
+def test_silence_is_played_as_silence():
+    assert np.abs(heard(audio.player(np.zeros(22_050)))).max() == 0
+
+
+def test_an_empty_sound_has_no_player():
+    with pytest.raises(AudioError, match=r"an empty sound, .* nothing to play"):
+        audio.player([])
+
+
+@pytest.mark.parametrize("rate", [1_000, 10_000, 22_051, 96_000, 192_000])
+def test_a_player_says_which_rates_there_are(rate):
+    with pytest.raises(AudioError, match=rf"8000, .* 22050, .* 48000\), not {rate} Hz; use `audio.resample` first"):
+        audio.player(np.zeros(1_000), sample_rate=rate)
+
+
+@pytest.mark.parametrize("rate", audio.MP3_RATES)
+def test_all_rates_of_mp3_have_a_player(rate):
+    assert heard(audio.player(tone(rate, 0.2), sample_rate=rate)).size >= rate * 0.2
+
+
+LONG = """
+import sys, numpy as np
+from course_utils import audio
+rate, seconds = int(sys.argv[2]), int(sys.argv[3])
+sound = np.random.default_rng(0).uniform(-0.3, 0.3, rate * seconds).astype(np.float32)
+audio.write(sys.argv[1], sound, rate)
+print(audio.duration(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(44_100, 60), (22_050, 300)])
+def test_a_long_ogg_is_written(tmp_path, rate, seconds):
+    command = [sys.executable, "-c", LONG, tmp_path / "a.ogg", str(rate), str(seconds)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0 and float(run.stdout) == seconds, run.stderr
+
+
+def test_blocks_join_without_a_seam(tmp_path):
+    sound = np.random.default_rng(0).uniform(-0.9, 0.9, 2 * audio.BLOCK + 7)
+    for ending, subtype in (("wav", "PCM_24"), ("flac", "PCM_24"), ("wav", "FLOAT")):
+        audio.write(tmp_path / f"a.{ending}", sound, subtype=subtype)
+        assert np.abs(audio.read(tmp_path / f"a.{ending}") - sound).max() < 2e-7
+
+
+@pytest.mark.parametrize("name", ["a", "a.xyz", "a.m4a", "a.raw", "a.opus"])
+def test_an_ending_without_a_format_is_said(tmp_path, name):
+    with pytest.raises(AudioError, match=r"its ending names no format; choose \.wav, \.flac, \.ogg or \.mp3"):
+        audio.write(tmp_path / name, tone(22_050))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_99"), ("a.flac", "FLOAT"), ("a.ogg", "PCM_16")])
+def test_a_subtype_that_the_format_lacks_is_said(tmp_path, name, subtype):
+    with pytest.raises(AudioError, match=rf"not written, because \w+ has no subtype '{subtype}'; it has .*[A-Z]"):
+        audio.write(tmp_path / name, tone(22_050), subtype=subtype)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "rate"), [("a.mp3", 96_000), ("a.flac", 700_000), ("a.wav", 0), ("a.wav", -1)])
+def test_a_rate_that_the_format_lacks_is_said(tmp_path, name, rate):
+    with pytest.raises(AudioError, match=r"a\.\w+: not written \(.*\); choose another rate, subtype or ending"):
+        audio.write(tmp_path / name, tone(22_050), rate)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Full(soundfile.SoundFile):
+    """A file that the system writes a part of only."""
+
+    def write(self, data):
+        super().write(data[:100])
+        raise soundfile.LibsndfileError(2)
+
+
+@pytest.mark.parametrize(
+    ("free", "message"), [(1_000, "because the disk is full; free"), (10**9, "the disk is not full")]
+)
+def test_what_the_system_refuses_to_write_is_said(tmp_path, monkeypatch, free, message):
+    audio.write(tmp_path / "a.wav", tone(22_050))
+    monkeypatch.setattr(soundfile, "SoundFile", Full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, free))
+    with pytest.raises(OSError, match=rf"a\.wav: not written, .*{message}"):
+        audio.write(tmp_path / "a.wav", np.zeros(10))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"] and len(audio.read(tmp_path / "a.wav")) == 22_050
+
+
+LIMITED = """
+import os, resource, signal, sys, numpy as np
+from course_utils import audio
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sound, path = np.random.default_rng(0).uniform(-0.5, 0.5, 100_000), sys.argv[1]
+audio.write(path, sound)
+size = os.path.getsize(path)
+os.unlink(path)
+for short in (100, 1_000, size // 2):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - short, resource.RLIM_INFINITY))
+    try:
+        audio.write(path, sound)
+    except OSError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_a_quota_is_said_and_leaves_no_half_also_where_only_the_end_is_missing(tmp_path, name):
+    run = subprocess.run([sys.executable, "-c", LIMITED, tmp_path / name], capture_output=True, text=True)
+    assert run.stdout.count(f"{name}: not written, though the disk is not full") == 3 and run.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_no_half(tmp_path):
+    (tmp_path / "small").mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", tmp_path / "small"], capture_output=True
+    ).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        for name in ("a.wav", "a.flac", "a.ogg"):
+            with pytest.raises(OSError, match=rf"{name}: not written, because the disk is full; free some space"):
+                audio.write(tmp_path / "small" / name, np.random.default_rng(0).uniform(-0.5, 0.5, 4_000_000))
+            assert list((tmp_path / "small").iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path / "small"], check=True)
+
+
 def test_fit_length_cuts_and_fills():
     assert audio.fit_length(np.ones(5, np.float32), 3).tolist() == [1, 1, 1]
     assert audio.fit_length(np.ones(2, np.float32), 4).tolist() == [1, 1, 0, 0]
@@ -117,8 +320,6 @@ def test_players_are_small_and_play(seconds, monkeypatch):
     (html,) = (item.data for item in shown)
     assert len(html) < 90_000 and "noise &amp; &lt;tone&gt;" in html
     assert audio.player(noise, "noise & <tone>") == html and "<div>" not in audio.player(noise)
-    import base64
-
     data = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
     decoded, rate = soundfile.read(io.BytesIO(data))
     assert rate == 22_050 and len(decoded) >= len(noise) and 0.3 < np.abs(decoded).max() < 1.3

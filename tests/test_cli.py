@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from conftest import make_dataset
 from course_utils import audio, cli, datasets, storage, training
 from course_utils.configuration import Config
 from course_utils.datasets import mini, urbansound8k
@@ -68,7 +70,8 @@ def test_every_command_has_help():
 
 def test_options_are_those_of_the_configuration():
     """Every field of a configuration can be set, and its default is what is set when it is not."""
-    assert cli._config("x", {name: cli._option(name).default for name in OPTIONS}, None) == Config(data="x")
+    nothing_given = SimpleNamespace(get_parameter_source=lambda name: None)
+    assert cli._config("x", {name: cli._option(name).default for name in OPTIONS}, nothing_given) == Config(data="x")
 
 
 OPTIONS = (*cli._TRAINING, *cli._SPLIT, *cli._MIXING, *cli._FEATURES)
@@ -197,10 +200,42 @@ def test_evaluate_on_other_folds_and_other_data(run, tones, tmp_path):
     text = call("evaluate", "--run", run, "--folds", "1").output
     assert "fold 1" in text and (run / "evaluation-fold1.json").is_file()
     assert "those sharing with training:\n  a clip" in text  # the run was trained on this fold, and it is said
-    shutil.copytree(tones, tmp_path / "elsewhere")
-    report = json.loads(call("evaluate", "--run", run, "--data", tmp_path / "elsewhere", "--json").stdout)
-    assert report["mixtures"] == 180
+    other = make_dataset(tmp_path / "other", folds=2)
+    report = json.loads(call("evaluate", "--run", run, "--data", other, "--json").stdout)
+    assert report["mixtures"] == 120 and (run / "evaluation-other.json").is_file()
     assert "no clips in fold 8" in call("evaluate", "--run", run, "--folds", "8", code=2).output
+
+
+def test_data_that_moved_is_tested_on_the_same_part(tones, tmp_path, monkeypatch):
+    shutil.copytree(tones, tmp_path / "here" / "own")
+    monkeypatch.chdir(tmp_path / "here")
+    call("train", "--data", "own", "--out", "run", *TINY, "--test-folds", "3", "--epochs", "1")
+    right = json.loads(call("evaluate", "--run", "run", "--json").stdout)
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(call("evaluate", "--run", "here/run", "--json").stdout) == right
+    (tmp_path / "here" / "own").rename(tmp_path / "moved")
+    says = call("evaluate", "--run", "here/run", code=2).output
+    assert "is no longer there; if it has moved, say where (--data)" in says
+    result = call("evaluate", "--run", "here/run", "--data", "moved", "--json")
+    assert json.loads(result.stdout) == right and right["mixtures"] == 60
+    assert "none of 60 test items shares a recording with training" in result.stderr
+    result = call("evaluate", "--run", "here/run", "--data", "moved", "--folds", "1", "--json")
+    assert "those sharing with training" in result.stderr  # known, for it is the run's own data
+
+
+def test_other_sound_under_the_same_names_is_other_data(tones, tmp_path):
+    root = tmp_path / "own"
+    shutil.copytree(tones, root)
+    command = ["train", "--data", root, "--out", tmp_path / "run", *TINY, "--test-folds", "3"]
+    call(*command, "--epochs", "1")
+    sweep = ["sweep", "--data", root, "--out", tmp_path / "sweep", *TINY, "--test-folds", "3", "--epochs", "1"]
+    call(*sweep, "--trials", "1")
+    path = sorted(root.rglob("*.wav"))[7]
+    audio.write(path, 0.5 * audio.read(path))
+    os.utime(path, ns=(1, 1))
+    assert "began with other sound than" in call(*command, "--epochs", "1", code=2).output
+    assert "holds other sound than" in call("evaluate", "--run", tmp_path / "run", code=2).output
+    assert "began with other sound than" in call(*sweep, "--trials", "2", code=2).output
 
 
 def test_evaluate_prints_a_table(run):
@@ -220,7 +255,7 @@ def test_evaluate_writes_a_page(run, tmp_path):
 
 
 def test_predict_prints_labels_and_a_timeline(run, tones, tmp_path):
-    path = datasets.open_folder(tones).clips["path"][0]
+    path = datasets.open_folder(tones).path(0)
     text = call("predict", "--run", run, path).stdout
     assert f"{path}, 0.5 s: " in text and "0.0–0.5 s" in text and len(text.splitlines()) == 7
     (found,) = json.loads(call("predict", "--run", run, path, "--json").stdout)
@@ -231,7 +266,7 @@ def test_predict_prints_labels_and_a_timeline(run, tones, tmp_path):
 
 
 def test_predict_saves_a_table_a_picture_and_json(run, tones, tmp_path):
-    path = Path(datasets.open_folder(tones).clips["path"][0])
+    path = datasets.open_folder(tones).path(0)
     call("predict", "--run", run, path, "--save", tmp_path / "found", "--window", 0.25, "--hop", 0.125)
     table = pd.read_csv(tmp_path / "found" / f"{path.name}.csv")
     stored = json.loads((tmp_path / "found" / f"{path.name}.json").read_text())
@@ -264,11 +299,11 @@ def test_crossval_goes_through_folds_and_goes_on(tones, tmp_path):
 @pytest.mark.parametrize("form", ["mel", "wav"])
 def test_mix_then_train_on_the_stored_set(tones, tmp_path, form):
     out = tmp_path / form
-    mixing = ["--slot-seconds", "0.5", "--n-mels", "16", "--hop-length", "1024"]
+    mixing = ["--slot-seconds", "0.5"] + (["--n-mels", "16", "--hop-length", "1024"] if form == "mel" else [])
     text = call("mix", "--data", tones, "--out", out, "--form", form, "--split", "random", *mixing).output
     assert "180 mixtures" in text and len(pd.read_csv(out / "plan.csv")) == 180
-    model = ["--model", "crnn"] if form == "wav" else []
-    command = ["train", "--data", out, "--out", tmp_path / "run", *TINY, *model, "--epochs", "1"]
+    model = ["--model", "crnn", *TINY[6:]] if form == "wav" else TINY
+    command = ["train", "--data", out, "--out", tmp_path / "run", *model, "--epochs", "1"]
     assert "stored" in call(*command).output
     assert json.loads(call("evaluate", "--run", tmp_path / "run", "--json").stdout)["mixtures"] == 36
     if form == "mel":
@@ -307,7 +342,7 @@ def test_an_interrupted_mix_says_that_it_goes_on(tones, tmp_path, monkeypatch):
 def test_train_skips_bad_clips_only_when_told(tones, tmp_path):
     root = tmp_path / "d"
     shutil.copytree(tones, root)
-    bad = datasets.open_folder(root).clips["path"][5]
+    bad = str(datasets.open_folder(root).path(5))
     open(bad, "wb").close()
     command = ["train", "--data", root, "--out", tmp_path / "run", *TINY, "--test-folds", "3", "--epochs", "1"]
     assert bad in call(*command, code=2).output
@@ -320,10 +355,37 @@ WRONG = {
     "--data urbansound8k": "--clips 1000",
     "--data {tones} --test-folds 10": "no clips in fold 10; there are clips in fold 1, 2, 3",
     "--data {tones} --test-folds 1-3": "no fold is left",
-    "--data {tones} --test-folds three": "is no fold",
+    "--data {tones} --test-folds three": "'three' is not a fold",
+    "--data {tones} --test-folds 1,,2": "'' is not a fold",
+    "--data {tones} --test-folds ,": "'' is not a fold",
+    "--data {tones} --train-folds 2-1": "--train-folds: 2-1 is an empty range",
+    "--data {tones} --test-folds 0-99999999": "names more than 1,000 folds",
     "--data {tones} --model vgg": "cnn10, crnn",
     "--data {tones} --split random --train-folds 1": "takes no folds",
-    "--data {tones} --epochs 0": "must be positive",
+    "--data {tones} --split random --test-folds 3": "takes no folds",
+    "--data {tones} --split clips --test-folds 3": "takes no --valid-folds and no --test-folds",
+    "--data {tones} --split clips --valid-folds 3": "takes no --valid-folds",
+    "--data {tones} --test-folds 3 --valid-folds 2 --valid-fraction 0.5": "leave one out",
+    "--data {tones} --test-folds 3 --patience 1 --valid-fraction 0": "nothing validates",
+    "--data {tones} --test-folds 3 --model crnn --noise-snr 5": "--noise-snr is only for --model cnn10; with crnn",
+    "--data {tones} --test-folds 3 --model crnn --n-mels 16": "--n-mels is only for --model cnn10",
+    "--data {tones} --test-folds 3 --model crnn --width 2": "--width is only for --model cnn10",
+    "--data {tones} --test-folds 3 --model crnn --spec-augment": "--spec-augment is only for --model cnn10",
+    "--data {tones} --test-folds 3 --readout mean": "--readout is only for --model crnn; with cnn10",
+    "--data {tones} --test-folds 3 --max-onset 1": "--max-onset is only for --joint overlay; with slots",
+    "--data {tones} --test-folds 3 --no-shuffle --fresh-pairs": "fresh_pairs needs the shuffle",
+    "--data {tones} --test-folds 3 --seed -1": "seed must be at least 0",
+    "--data {tones} --test-folds 3 --seed 99999999999999999999999": "seed must be",
+    "--data {tones} --test-folds 3 --workers -1": "workers must be at least 0",
+    "--data {tones} --test-folds 3 --patience -5": "patience must be at least 0",
+    "--data {tones} --test-folds 3 --precision 64": "precision is one of",
+    "--data {tones} --test-folds 3 --n-fft 1": "frames of 1 samples have only 1 frequencies",
+    "--data {tones} --test-folds 3 --learning-rate nan": "learning_rate must be a number, not nan",
+    "--data {tones} --test-folds 3 --learning-rate inf": "learning_rate must be a number, not inf",
+    "--data {tones} --test-folds 3 --beta1 1": "beta1 must be at least 0 and below 1",
+    "--data {tones} --test-folds 3 --weight-decay -1": "weight_decay must be at least 0",
+    "--data {tones} --test-folds 3 --accelerator tpu": "accelerator is one of auto, cpu, cuda, gpu, mps",
+    "--data {tones} --epochs 0": "epochs must be at least 1, not 0",
     "--data {tones} --test-folds 3 --accelerator cuda": "",
 }
 
@@ -339,17 +401,76 @@ def test_wrong_flags_get_a_sentence(wrong, tones, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_gpu_gets_a_sentence(tones, tmp_path, monkeypatch):
-    import torch
+FULL = {
+    "CUDA out of memory. Tried to allocate 20.00 GiB": "the memory of the GPU is full",
+    "MPS backend out of memory": "the memory of the GPU is full",
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 40 bytes": "of this machine is full",
+    "DefaultCPUAllocator: not enough memory: you tried to allocate 40 bytes": "of this machine is full",
+}
 
-    from course_utils import training
 
+@pytest.mark.parametrize("says", FULL)
+def test_a_full_memory_gets_a_sentence(tones, tmp_path, monkeypatch, says):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        raise RuntimeError(says)
 
     monkeypatch.setattr(training, "train", full)
     command = ["train", "--data", tones, "--out", tmp_path, *TINY, "--test-folds", "3"]
-    assert "smaller --batch-size" in call(*command, code=2).output
+    text = call(*command, code=2).output
+    assert FULL[says] in text and "smaller --batch-size" in text
+
+
+def test_what_no_memory_holds_gets_a_sentence(run, tones, tmp_path):
+    command = ["train", "--data", tones, "--out", tmp_path / "run", "--test-folds", "3", "--accelerator", "cpu"]
+    for far_too_much in (["--slot-seconds", "1e9"], ["--width", "10000000"]):
+        assert "memory of this machine is full" in call(*command, *far_too_much, code=2).output
+    path = next(tones.rglob("*.wav"))
+    assert "memory of this machine is full" in call("predict", "--run", run, path, "--window", "1e9", code=2).output
+
+
+def test_other_wrong_flags_get_a_sentence(run, tones, tmp_path):
+    assert "is an empty range" in call("evaluate", "--run", run, "--folds", "3-2", code=2).output
+    stored = tmp_path / "set"
+    call("mix", "--data", tones, "--out", stored, "--test-folds", "3", "--slot-seconds", "0.5")
+    assert "a stored set has its split" in call("crossval", "--data", stored, "--out", tmp_path, code=2).output
+    wav = ["mix", "--data", tones, "--out", tmp_path / "wav", "--form", "wav", "--test-folds", "3"]
+    assert "--n-mels is only for --form mel" in call(*wav, "--n-mels", "16", code=2).output
+    a_file = tmp_path / "file"
+    a_file.write_text("kept")
+    for command in (["train", *TINY], ["mix"]):
+        call(*command, "--data", tones, "--test-folds", "3", "--out", a_file, code=2)
+    path = next(tones.rglob("*.wav"))
+    assert "is a file; name a folder" in call("predict", "--run", run, path, "--save", a_file, code=2).output
+    assert a_file.read_text() == "kept"
+
+
+def test_a_network_that_diverges_ends_in_a_sentence_and_is_never_best(tones, tmp_path):
+    train = ["train", "--data", tones, "--out", tmp_path / "run", *TINY, "--test-folds", "3", "--epochs", "3"]
+    result = call(*train, "--learning-rate", "1e30", code=2)
+    assert "no longer a number; use a smaller --learning-rate than 1e+30" in result.output
+    assert "best validation mAP" not in result.output
+    sweep = ["sweep", "--data", tones, "--out", tmp_path / "sweep", *TINY, "--test-folds", "3", "--epochs", "3"]
+    result = call(*sweep, "--learning-rate", "1e30", "--trials", "1")
+    assert "trial 0000 diverged, and is left out" in result.output
+    assert not (tmp_path / "sweep" / "sweep.json").exists() or "1e+30" not in result.stdout
+
+
+def test_one_bad_name_costs_no_other_file(run, tones, tmp_path):
+    path = next(tones.rglob("*.wav"))
+    bad, long = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.wav"), tmp_path / ("a" * 244 + ".wav")
+    shutil.copy(path, long)
+    try:
+        shutil.copy(path, bad)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    last = tmp_path / "last.wav"
+    shutil.copy(path, last)
+    command = [sys.executable, "-m", "course_utils", "predict", "--run", run, path, bad, long, last]
+    result = subprocess.run([*command, "--save", tmp_path / "found"], capture_output=True)
+    assert b"Traceback" not in result.stderr and result.stdout.count(b"0.5 s: ") == 4
+    assert b"bad\\udcff.wav" in result.stdout and (tmp_path / "found" / "last.wav.json").is_file()
+    found = json.loads(subprocess.run([*command, "--json"], capture_output=True).stdout)
+    assert len(found) == 4
 
 
 def test_data_makes_downloads_and_says_what_is_there(tmp_path, monkeypatch, tones):
@@ -380,7 +501,7 @@ def test_a_class_of_ones_own_can_be_trained(tmp_path):
     call(*command, "--head", "combinations")
     report = json.loads(call("evaluate", "--run", tmp_path / "run", "--json").stdout)
     assert set(report["per_class"]) == {"frog", "rain", "wind"}
-    assert audio.duration(datasets.open_folder(root).clips["path"][0]) == 0.5
+    assert audio.duration(datasets.open_folder(root).path(0)) == 0.5
 
 
 def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch):

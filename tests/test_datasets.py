@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import shutil
@@ -85,15 +86,33 @@ def test_names_are_taken_apart():
     assert metadata_from_names(open_folder.__globals__["Path"]("/nowhere")).empty
 
 
+HEADER = "slice_file_name,fsID,fold,classID,class\n"
+TIMED = "slice_file_name,fsID,start,end,fold,classID,class\n"
 TABLES = {
     "no column": "slice_file_name,fsID,fold\na.wav,1,1\n",
-    "nothing in column": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,\n",
-    "whole number": "slice_file_name,fsID,fold,classID,class\na.wav,1,one,0,dog\n",
-    "listed twice": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\na.wav,1,1,0,dog\n",
-    "several classes": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\nb.wav,1,1,0,cat\n",
-    "without gaps": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\nb.wav,1,1,7,cat\n",
-    "several class IDs": "slice_file_name,fsID,fold,classID,class\na.wav,1,1,0,dog\nb.wav,1,1,1,dog\n",
-    "none of the 1 files": "slice_file_name,fsID,fold,classID,class\nz.wav,1,1,0,dog\n",
+    "no rows below the header": HEADER,
+    "line 2: nothing in column class": HEADER + "a.wav,1,1,0,\n",
+    "line 3: nothing in column slice_file_name": HEADER + "a.wav,1,1,0,dog\n,1,1,0,dog\n",
+    "line 2: fold must be a whole number, not one$": HEADER + "a.wav,1,one,0,dog\n",
+    r"line 3: fold must be a whole number, not 1\.5$": HEADER + "a.wav,1,1,0,dog\nb.wav,1,1.5,0,dog\n",
+    r"line 2: fold must be a whole number, not 1e\+30$": HEADER + "a.wav,1,1e30,0,dog\n",
+    "line 2: fold must be a whole number, not inf$": HEADER + "a.wav,1,inf,0,dog\n",
+    "line 3: classID must be a whole number, not -inf$": HEADER + "a.wav,1,1,0,dog\nb.wav,1,1,-inf,dog\n",
+    r"line 3: a\.wav is listed twice": HEADER + "a.wav,1,1,0,dog\na.wav,1,1,0,dog\n",
+    "line 2: the clip ends at 1 s, before it starts at 4 s": TIMED + "a.wav,1,4,1,1,0,dog\n",
+    "line 3: end is in seconds, not inf": TIMED + "a.wav,1,0,4,1,0,dog\nb.wav,1,0,inf,1,0,dog\n",
+    "line 2: start is in seconds, not -inf": TIMED + "a.wav,1,-inf,4,1,0,dog\n",
+    "line 2: end is in seconds, not late": TIMED + "a.wav,1,0,late,1,0,dog\n",
+    r"line 2: \.\./a\.wav is not in the folder of the data set": HEADER + "../a.wav,1,1,0,dog\n",
+    r"line 2: x/\.\./\.\./a\.wav is not in": HEADER + "x/../../a.wav,1,1,0,dog\n",
+    r"line 2: \.\.\\a\.wav is not in": HEADER + "..\\a.wav,1,1,0,dog\n",
+    r"line 2: /tmp/a\.wav is not in": HEADER + "/tmp/a.wav,1,1,0,dog\n",
+    r"line 2: C:\\a\.wav is not in": HEADER + "C:\\a.wav,1,1,0,dog\n",
+    "a stored set of mixtures, not of clips": "file,checksum,combination,first_slice_file_name,second_slice_file_name\n",
+    "several classes": HEADER + "a.wav,1,1,0,dog\nb.wav,1,1,0,cat\n",
+    "without gaps": HEADER + "a.wav,1,1,0,dog\nb.wav,1,1,7,cat\n",
+    "several class IDs": HEADER + "a.wav,1,1,0,dog\nb.wav,1,1,1,dog\n",
+    "none of the 1 files": HEADER + "z.wav,1,1,0,dog\n",
     "not a CSV": "",
 }
 
@@ -103,8 +122,34 @@ def test_bad_tables_say_what_is_wrong(tmp_path, message):
     for name in "ab":
         audio.write(tmp_path / f"{name}.wav", np.zeros(100))
     (tmp_path / "t.csv").write_text(TABLES[message])
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=message) as caught:
         open_folder(tmp_path)
+    assert "t.csv" in str(caught.value) and "np." not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_tables_with_other_separators_are_read(tmp_path, separator, bom):
+    rows = [
+        ("slice_file_name", "fsID", "start", "end", "fold", "classID", "class"),
+        ("a.wav", 1, 0.5, 4.5, 1, 0, "dog"),
+    ]
+    text = "\n".join(separator.join(map(str, row)) for row in rows)
+    (tmp_path / "t.csv").write_text(bom + (text.replace(".5", ",5") if separator == ";" else text), encoding="utf-8")
+    table = read_metadata(tmp_path / "t.csv")
+    assert table[["slice_file_name", "start", "end", "fold"]].values.tolist() == [["a.wav", 0.5, 4.5, 1]]
+
+
+def test_names_are_text_and_found_as_other_systems_write_them(tmp_path):
+    decomposed, composed = "u\u0308bung.wav", "\u00fcbung"
+    names = {"001": "001.wav", "002": "002", "fold1\\a.wav": "fold1/a.wav", "x/b.wav": "x/b.wav", composed: decomposed}
+    for file in names.values():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / file, np.zeros(100), 22_050, format="WAV")
+    (tmp_path / "t.csv").write_text(HEADER + "".join(f"{name},1,1,0,dog\n" for name in names), encoding="utf-8")
+    dataset = open_folder(tmp_path)
+    assert dataset.clips["slice_file_name"].tolist() == list(names) and dataset.missing.empty
+    assert dataset.clips["path"].tolist() == list(names.values())
 
 
 def test_other_wrong_places(tmp_path):
@@ -131,7 +176,7 @@ def test_cache_holds_what_the_reader_reads(tones):
     cache = ClipCache.open(dataset, progress=False)
     assert len(cache) == 120
     for row in (0, 57, 119):
-        assert np.array_equal(cache[row], audio.read(dataset.clips["path"][row]))
+        assert np.array_equal(cache[row], audio.read(dataset.path(row)))
 
 
 def test_a_second_start_decodes_nothing(tones, monkeypatch):
@@ -145,12 +190,12 @@ def test_a_changed_file_makes_a_new_cache(tmp_path, own_cache):
     root = make_dataset(tmp_path / "d", folds=1, recordings=1)
     dataset = open_folder(root)
     before = ClipCache.open(dataset, progress=False)
-    audio.write(dataset.clips["path"][3], np.full(1_000, 0.25))
+    audio.write(dataset.path(3), np.full(11_000, 0.25))
     after = ClipCache.open(dataset, progress=False)
-    assert after.folder != before.folder and after[3][0] == pytest.approx(0.25, abs=1e-4) and len(after[3]) == 1_000
+    assert after.folder != before.folder and after[3][0] == pytest.approx(0.25, abs=1e-4) and len(after[3]) == 11_000
     assert len(before[3]) == 11_025  # who has opened the old one may go on
     os.utime(before.folder / "index.json", (0, 0))
-    audio.write(dataset.clips["path"][3], np.full(2_000, 0.25))
+    audio.write(dataset.path(3), np.full(12_000, 0.25))
     newest = ClipCache.open(dataset, progress=False)
     assert {f.name for f in (own_cache / "decoded").iterdir()} == {after.folder.name, newest.folder.name}
     with pytest.raises(AudioError, match="gone; open the data set again"):
@@ -165,31 +210,94 @@ def test_a_cut_off_cache_is_named(cache):
         cache[0]
 
 
+def test_a_file_exported_anew_with_the_same_size_is_decoded_anew(tmp_path):
+    root = make_dataset(tmp_path / "d", folds=1, recordings=1)
+    dataset = open_folder(root)
+    before = ClipCache.open(dataset, progress=False)
+    size = dataset.path(3).stat().st_size
+    soundfile.write(dataset.path(3), np.full(11_025, 0.25), 22_050)
+    os.utime(dataset.path(3), ns=(0, 10**18))
+    assert dataset.path(3).stat().st_size == size
+    after = ClipCache.open(dataset, progress=False)
+    assert after.digest != before.digest and after[3] == pytest.approx(0.25, abs=1e-4)
+
+
 def test_bad_clips_are_all_named_or_skipped(tmp_path, caplog):
     root = make_dataset(tmp_path / "d", folds=1, recordings=1)
     dataset = open_folder(root)
     paths = dataset.clips["path"]
-    open(paths[2], "wb").close()
-    with open(paths[5], "wb") as file:
-        file.write(b"not sound at all, but long enough to look at")
+    dataset.path(2).write_bytes(b"")
+    dataset.path(5).write_bytes(b"not sound at all, but long enough to look at")
     nan = np.zeros(1_000, np.float32)
     nan[5] = np.nan
-    soundfile.write(paths[7], nan, 22_050, subtype="FLOAT")
-    with pytest.raises(AudioError, match="3 of 20 clips") as caught:
+    soundfile.write(dataset.path(7), nan, 22_050, subtype="FLOAT")
+    dataset.path(9).write_bytes(dataset.path(9).read_bytes()[:9_000])
+    with pytest.raises(AudioError, match="4 of 20 clips cannot be decoded") as caught:
         ClipCache.open(dataset, progress=False)
-    assert all(paths[i] in str(caught.value) for i in (2, 5, 7)) and "--skip-bad" in str(caught.value)
+    assert all(str(dataset.path(i)) in str(caught.value) for i in (2, 5, 7, 9)) and "--skip-bad" in str(caught.value)
     cache = ClipCache.open(dataset, skip_bad=True, progress=False)
-    assert len(cache) == len(cache.clips) == 17 and set(cache.bad) == set(paths[[2, 5, 7]])
-    assert cache.clips["path"][2] == paths[3] and np.allclose(cache[2], audio.read(paths[3]), atol=1e-4)
+    assert len(cache) == len(cache.clips) == len(cache.levels) == 16 and set(cache.bad) == set(paths[[2, 5, 7, 9]])
+    assert cache.clips["path"][2] == paths[3] and np.allclose(cache[2], audio.read(dataset.path(3)), atol=1e-4)
     assert paths[5] in caplog.text
+
+
+def test_a_clip_shorter_than_the_table_says_is_cut_off(tmp_path):
+    root = make_dataset(tmp_path / "d", folds=1, recordings=1)
+    dataset = open_folder(root)
+    audio.write(dataset.path(4), audio.read(dataset.path(4))[:9_000])  # the header agrees with the file
+    audio.write(dataset.path(6), audio.read(dataset.path(6))[:10_990])  # 1.6 ms: as in the originals
+    message = rf"{dataset.clips['path'][4]}: cut off: the table says 0\.50 s, the file holds 0\.41 s; copy or download"
+    with pytest.raises(AudioError, match=message) as caught:
+        ClipCache.open(dataset, progress=False)
+    assert "1 of 20 clips" in str(caught.value)
+    cache = ClipCache.open(dataset, skip_bad=True, progress=False)
+    assert list(cache.bad) == [dataset.clips["path"][4]] and len(cache) == 19
+    table = root / "metadata" / "UrbanSound8K.csv"
+    table.write_text(pd.read_csv(table).assign(start=0, end=0.4).to_csv(index=False))
+    assert len(ClipCache.open(open_folder(root), progress=False)) == 20  # the table has changed, the files have not
+    table.write_text(pd.read_csv(table).drop(columns=["start", "end"]).to_csv(index=False))
+    assert len(ClipCache.open(open_folder(root), progress=False)) == 20  # it does not say how long they are
+
+
+def test_real_clips_are_as_long_as_the_table_says(real_root):
+    clips = open_folder(real_root)
+    lacking = [clips.clips["duration"][row] - audio.duration(clips.path(row)) for row in range(0, len(clips.clips), 10)]
+    assert np.abs(lacking).max() < 1e-4
+
+
+def test_levels_tell_other_sound_under_the_same_names(tones, tmp_path):
+    cache = ClipCache.open(open_folder(tones), progress=False)
+    assert cache.levels.shape == (120, 2) and cache.levels.dtype == np.float32
+    for row in (0, 50, 119):
+        sound = cache[row].astype(np.float64)
+        assert cache.levels[row] == pytest.approx([sound.std(), np.diff(sound).std()], rel=1e-2)
+    assert len(np.unique(cache.levels, axis=0)) == 120
+    assert np.array_equal(ClipCache.open(open_folder(tones), progress=False).levels, cache.levels)
 
 
 def test_a_file_that_vanishes_is_named(tmp_path):
     root = make_dataset(tmp_path / "d", folds=1, recordings=1)
     dataset = open_folder(root)
-    os.unlink(dataset.clips["path"][4])
-    with pytest.raises(AudioError, match=re.escape(dataset.clips["path"][4])):
+    dataset.path(4).unlink()
+    with pytest.raises(AudioError, match=re.escape(str(dataset.path(4)))):
         ClipCache.open(dataset, progress=False)
+
+
+def test_a_cache_that_others_share_may_be_read_only(tones, monkeypatch):
+    before = ClipCache.open(open_folder(tones), progress=False)
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert ClipCache.open(open_folder(tones), progress=False).digest == before.digest
+
+
+def test_paths_are_those_below_the_folder(tones, tmp_path):
+    dataset = open_folder(tones)
+    assert dataset.clips["path"].str.fullmatch(r"audio/fold[123]/\d+-\d-0-[01]\.wav").all()
+    assert dataset.path(7) == tones / dataset.clips["path"][7] and dataset.path(7).is_file()
+    assert str(tones) not in dataset.describe() + dataset.clips.to_string()
 
 
 def test_another_process_maps_the_same_file(tones):
@@ -235,18 +343,27 @@ def test_a_killed_build_leaves_no_half_cache(tones, own_cache):
     assert len(cache) == 120 and np.abs(cache[119]).max() > 0.1
 
 
-def test_halves_left_behind_are_cleared_away(tones, own_cache):
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
+def test_what_a_killed_build_left_goes_at_the_next_start_and_what_lives_stays(tones, own_cache):
     folder = ClipCache.open(open_folder(tones), progress=False).folder
-    half = folder.with_name(f".{folder.name}-x.part")
-    half.mkdir()
-    (half / "samples.float32").write_bytes(b"12")
-    os.utime(half / "samples.float32", (0, 0))
-    os.utime(half, (0, 0))
-    fresh = folder.with_name(f".{folder.name}-y.part")
-    fresh.mkdir()
-    shutil.rmtree(folder)
-    ClipCache.open(open_folder(tones), progress=False)
-    assert not half.exists() and fresh.exists()
+    halves = []
+    for _ in range(2):
+        (folder / "index.json").rename(own_cache / "index.json")
+        process = start_build(tones)
+        process.stdout.readline()
+        deadline = time.time() + 60
+        while len(list(own_cache.glob("decoded/.*.part/samples.float32"))) <= len(halves) and time.time() < deadline:
+            time.sleep(0.01)
+        (own_cache / "index.json").rename(folder / "index.json")
+        halves.append((process, next(h for h in own_cache.glob("decoded/.*.part") if h not in [h for _, h in halves])))
+        process.send_signal(signal.SIGSTOP)
+    (killed, left), (living, stays) = halves
+    killed.kill()
+    killed.communicate()
+    ClipCache.open(open_folder(tones), progress=False)  # it builds nothing
+    assert not left.exists() and stays.exists()
+    living.kill()
+    living.communicate()
 
 
 def test_two_builders_end_with_one_good_cache(tones, own_cache):
@@ -275,7 +392,7 @@ folder = Path(sys.argv[1]); n, t = 2000, 88200
 with open(folder / "samples.float32", "wb") as file:
     file.truncate(4 * n * t)
 import pandas as pd
-cache = c.ClipCache(pd.DataFrame(), folder, np.arange(n) * t, np.full(n, t), {}, "")
+cache = c.ClipCache(pd.DataFrame(), folder, np.arange(n) * t, np.full(n, t), {}, "", np.zeros((n, 2)))
 def resident():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmRSS")).split()[1]) / 1024
 before = resident()

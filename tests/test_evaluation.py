@@ -145,9 +145,34 @@ def test_the_tuned_threshold_is_the_best_of_all(seed):
         evaluation.tune_threshold(np.zeros((5, 2)), np.zeros((5, 2)))
 
 
+@pytest.mark.parametrize(
+    ("truth", "scores", "threshold"),
+    [
+        ([1, 0], [0.9, 0.1], 0.50),  # 0.11 … 0.90 are all perfect
+        ([1, 0], [0.98, 0.94], 0.96),  # 0.95 … 0.98
+        ([1, 0], [0.004, 0.001], 0.50),  # nothing reaches 0.01: all 99 are equally bad
+        ([1, 1, 0, 1], [0.3, 0.5, 0.6, 0.45], 0.15),  # it is best to name all: 0.01 … 0.30
+        ([1, 0, 0, 0, 1], [0.96, 0.9, 0.9, 0.9, 0.2], 0.93),  # two runs, 0.01 … 0.20 at 4/7 and 0.91 … 0.96 at 2/3
+    ],
+)
+def test_the_tuned_threshold_is_the_middle_of_the_longest_run_of_the_best(truth, scores, threshold):
+    tuned = evaluation.tune_threshold(np.array(truth)[:, None], np.array(scores)[:, None])
+    assert tuned == pytest.approx(threshold)
+
+
+def test_thresholds_are_tried_from_0_01_to_0_99():
+    assert evaluation.tune_threshold([[1], [0]], [[0.015], [0.005]]) == pytest.approx(0.01)
+    assert evaluation.tune_threshold([[1], [0]], [[0.995], [0.985]]) == pytest.approx(0.99)
+
+
 def test_baselines_by_hand():
     combination = np.array([0, 0, 0, 1, 10])
     values = evaluation.baselines(TEN.multi_hot(combination), combination, TEN)
+    # Of five mixtures, four hold class 0 and two class 1: three are class 0 alone, one is 0 and 1, one is 1 alone.
+    assert values["chance"]["label_accuracy"] == pytest.approx((0.8**2 + 0.2**2 + 0.4**2 + 0.6**2 + 8) / 10)
+    assert values["chance"]["mAP"] == values["chance"]["macro_f1"] == pytest.approx((0.8 + 0.4) / 2)
+    assert values["largest_class"]["label_accuracy"] == pytest.approx((4 + 3 + 40) / 50)
+    assert values["largest_class"]["macro_f1"] == pytest.approx((2 * 4 / (2 * 4 + 1) + 0) / 2)
     assert values["largest_class"]["exact_match"] == pytest.approx(0.6)
     assert values["chance"]["exact_match"] == pytest.approx(0.36 + 0.04 + 0.04)
     assert values["all_zeros"]["label_accuracy"] == pytest.approx(1 - 6 / 50)
@@ -169,9 +194,30 @@ def test_bootstrap_draws_recordings():
     weights = evaluation.bootstrap_weights(recordings, 20_000, np.random.default_rng(0))
     counts = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=20_000)
     assert np.array_equal(
-        weights, np.stack([counts[:, 0] * counts[:, 1], counts[:, 0] ** 2, counts[:, 1] * counts[:, 2]], 1)
+        weights, np.stack([counts[:, 0] * counts[:, 1], counts[:, 0], counts[:, 1] * counts[:, 2]], 1)
     )
     assert weights[:, 0].mean() == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_a_recording_that_is_in_a_mixture_twice_counts_once_so_that_the_draws_lie_around_the_score():
+    weights = evaluation.bootstrap_weights([[5, 5], [7, 7], [9, 9]], 20_000, np.random.default_rng(0))
+    assert weights.mean(axis=0) == pytest.approx([1, 1, 1], abs=0.02) and weights.sum(axis=1) == pytest.approx(3)
+    single = evaluation.bootstrap_weights([5, 7, 9], 20_000, np.random.default_rng(0))
+    assert np.array_equal(single, weights)
+    three = evaluation.bootstrap_weights([[5, 7, 5], [7, 9, 9]], 5, np.random.default_rng(1))
+    counts = np.random.default_rng(1).multinomial(3, [1 / 3] * 3, size=5)
+    assert np.array_equal(three, np.stack([counts[:, 0] * counts[:, 1], counts[:, 1] * counts[:, 2]], 1))
+
+
+def test_an_interval_of_95_percent_leaves_2_5_percent_of_the_draws_on_either_side():
+    recordings, rng = np.arange(100).reshape(50, 2), np.random.default_rng(3)
+    scores = {"ramp": lambda weights: np.arange(len(weights), dtype=float)}
+    drawn = evaluation.intervals(scores, recordings, rng, draws=1001)["ramp"]
+    assert drawn == pytest.approx([25, 975])
+    narrow = evaluation.intervals(scores, recordings, rng, draws=1001, level=0.5)["ramp"]
+    assert narrow == pytest.approx([250, 750])
+    undefined = {"late": lambda weights: np.where(np.arange(len(weights)) < 500, np.nan, np.arange(len(weights)))}
+    assert evaluation.intervals(undefined, recordings, rng, draws=1001)["late"] == pytest.approx([512.5, 987.5])
 
 
 def test_intervals_are_wider_when_mistakes_go_with_recordings():
@@ -194,6 +240,88 @@ def test_a_report_of_perfect_scores_is_perfect():
     report = evaluation.report(truth, combination, truth.astype(float), combination, TEN, 0.5)
     assert report["exact_match"] == report["mAP"] == report["labels"]["macro"]["f1"] == 1
     assert report["combinations"]["macro"]["precision"] == 1 and report["mixtures"] == 400
+
+
+NOT_FINITE = [np.nan, np.inf, -np.inf]
+SCORED = {  # what takes scores or probabilities, each with a value that is not finite at the place of the first
+    "average_precision": lambda x: evaluation.average_precision([[1], [0]], [[x], [0.5]]),
+    "mean_average_precision": lambda x: evaluation.mean_average_precision([[1], [0]], [[0.5], [x]]),
+    "precision_recall_curve": lambda x: evaluation.precision_recall_curve([1, 0], [x, 0.5]),
+    "tune_threshold": lambda x: evaluation.tune_threshold([[1], [0]], [[x], [0.5]]),
+    "calibration": lambda x: evaluation.calibration([[1], [0]], [[x], [0.5]]),
+    "mixture_loss": lambda x: evaluation.mixture_loss([[1], [0]], [[x], [0.5]]),
+    "labels_to_combination": lambda x: evaluation.labels_to_combination([[x] + [0.5] * 9], TEN),
+    "combinations_to_labels": lambda x: evaluation.combinations_to_labels([[x] + [0.5] * 54], TEN),
+    "confusion_counts": lambda x: evaluation.confusion_counts([[1], [0]], [[1], [0]], [x, 1.0]),
+    "weights": lambda x: evaluation.average_precision([[1], [0]], [[0.1], [0.5]], [x, 1.0]),
+    "report": lambda x: evaluation.report(TEN.multi_hot([3]), [3], [[x] + [0.5] * 9], [3], TEN, 0.5),
+}
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("name", SCORED)
+def test_what_is_not_finite_gets_no_score(name, value):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        SCORED[name](value)
+
+
+def test_scores_of_nothing_but_nan_are_refused_wherever_the_positives_stand():
+    for truth in ([[1], [1], [0]], [[0], [1], [1]]):
+        with pytest.raises(ValueError, match="3 of 3 scores are NaN or infinite: did the network"):
+            evaluation.mean_average_precision(truth, np.full((3, 1), np.nan))
+
+
+ONES = np.ones
+MISFITS = [
+    lambda: evaluation.average_precision(ONES((4, 3)), ONES((3, 3))),
+    lambda: evaluation.average_precision(ONES((3, 3)), ONES((4, 3))),
+    lambda: evaluation.average_precision(ONES((4, 3)), ONES((4, 6))),
+    lambda: evaluation.average_precision(ONES((4, 3)), ONES(4)),
+    lambda: evaluation.average_precision(ONES((0, 3)), ONES((0, 3))),
+    lambda: evaluation.average_precision(ONES((4, 3)), ONES((4, 3)), ONES(3)),
+    lambda: evaluation.average_precision(ONES((4, 3)), ONES((4, 3)), -ONES(4)),
+    lambda: evaluation.confusion_counts(ONES((4, 3)), ONES((4, 3)), ONES(3)),
+    lambda: evaluation.confusion_counts(ONES((4, 3)), ONES((4, 3)), ONES((2, 4))),
+    lambda: evaluation.mean_average_precision(np.zeros((4, 3)), ONES((4, 3))),
+    lambda: evaluation.tune_threshold(ONES((4, 3)), ONES((3, 3))),
+    lambda: evaluation.tune_threshold(ONES((4, 3)), 2 * ONES((4, 3))),
+    lambda: evaluation.calibration(ONES((4, 3)), ONES((4, 2))),
+    lambda: evaluation.mixture_loss(ONES((4, 3)), ONES(3)),
+    lambda: evaluation.mixture_loss(ONES((4, 3)), -ONES((4, 3))),
+    lambda: evaluation.exact_match(ONES((4, 1)), ONES(4)),
+    lambda: evaluation.exact_match(ONES((4, 3)), ONES(3)),
+    lambda: evaluation.exact_match(ONES((4, 3)), ONES((1, 3))),
+    lambda: evaluation.exact_match(ONES((4, 3)), 0.7 * ONES((4, 3))),
+    lambda: evaluation.exact_match(ONES(4), 0.7 * ONES(4)),
+    lambda: evaluation.exact_match([], []),
+    lambda: evaluation.labels_to_combination(ONES((4, 9)), TEN),
+    lambda: evaluation.labels_to_combination(2 * ONES((4, 10)), TEN),
+    lambda: evaluation.combinations_to_labels(ONES((4, 10)), TEN),
+    lambda: evaluation.bootstrap_weights(np.zeros((0, 2)), 3, np.random.default_rng(0)),
+    lambda: evaluation.bootstrap_weights(np.zeros((2, 2, 2)), 3, np.random.default_rng(0)),
+    lambda: evaluation.baselines(TEN.multi_hot([3, 4]), [3], TEN),
+    lambda: evaluation.baselines(np.zeros((2, 10)), [3, 4], TEN),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [-1, 4], TEN, 0.5),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 99], TEN, 0.5),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3], TEN, 0.5),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 4], TEN, 0.5, [[1, 2]]),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", MISFITS)
+def test_arrays_that_do_not_match_are_refused_in_a_sentence(case):
+    with pytest.raises(ValueError, match=r"must be|there is n|there must be|takes? one|they are between"):
+        case()
+
+
+@pytest.mark.filterwarnings("error")
+def test_classes_and_draws_without_positives_make_no_noise():
+    truth, scores = np.array([[1, 0], [0, 0]]), np.array([[0.5, 0.5], [0.1, 0.2]])
+    assert evaluation.mean_average_precision(truth, scores) == 1
+    assert np.isnan(evaluation.average_precision(truth, scores, [[0, 1], [0, 2]])).all()
+    report = evaluation.report(TEN.multi_hot([3]), [3], [[0.5] * 10], [3], TEN, 0.5, [[1, 2]])
+    assert report["intervals"]["exact_match"] == [1, 1]
 
 
 @pytest.mark.parametrize("bad", [np.array([0, 1]), np.array([[0.5]]), np.array([[np.nan]])])
@@ -249,9 +377,8 @@ def test_calibration_by_hand():
     assert table["count"].tolist() == [1, 3] and table["said"].tolist() == pytest.approx([0.18, 0.94])
     assert table["true"].tolist() == pytest.approx([1, 2 / 3])
     assert evaluation.calibration_error(table) == pytest.approx((1 * 0.82 + 3 * (0.94 - 2 / 3)) / 4)
-    for wrong in ([[0.5, 1.1]], [[0.5, np.nan]], [[0.5]]):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            evaluation.calibration([[1, 0]], wrong)
+    with pytest.raises(ValueError, match=r"between 0 and 1; they are between 0\.5 and 1\.1"):
+        evaluation.calibration([[1, 0]], [[0.5, 1.1]])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=50), st.integers(1, 20))

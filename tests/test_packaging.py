@@ -16,7 +16,19 @@ from conftest import REAL
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ROOMS = (
-    *("files", "environment", "taxonomy", "configuration", "audio", "features", "datasets", "splits", "mixing"),
+    *(
+        "files",
+        "progress",
+        "environment",
+        "taxonomy",
+        "configuration",
+        "containers",
+        "audio",
+        "features",
+        "datasets",
+        "splits",
+        "mixing",
+    ),
     *("storage", "evaluation", "models", "experiment", "training", "inference", "grids", "sweep", "results", "plots"),
     *("diagrams", "report", "exercises", "profile", "cli", "__main__"),
 )

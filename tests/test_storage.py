@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import audio, features, storage
-from course_utils.configuration import Recipe
-from course_utils.datasets import DatasetError
+from conftest import make_dataset
+from course_utils import audio, experiment, features, files, storage
+from course_utils.configuration import Config, Recipe
+from course_utils.datasets import ClipCache, DatasetError, open_folder
 from course_utils.files import NoRoomError
 from course_utils.mixing import LazyMixtures, pair, render
 from course_utils.storage import StoredMixtures, write_set
@@ -334,6 +335,93 @@ def test_killed_at_any_moment_there_is_no_wrong_file_and_the_same_command_goes_o
         if finished:
             break
     assert finished and moment > 10
+
+
+def interrupted(out, form, cache, monkeypatch, finished):
+    """Begin to write a set, and stop after so many files."""
+    left = [finished]
+    save = f"_save_{'wav' if form == 'wav' else 'shard'}"
+    original = getattr(storage, save)
+
+    def stops(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, save, stops)
+        patch.setattr(os, "cpu_count", lambda: 1)
+        with pytest.raises(KeyboardInterrupt):
+            store(out, form, cache)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),  # a power cut may empty blocks and keep the length
+        lambda path: path.write_bytes(b""),
+        lambda path: audio.write(path.with_suffix(".wav"), np.zeros(11_014)) or path.with_suffix(".wav").replace(path),
+        flip_a_bit,
+        lambda path: path.unlink(),
+    ],
+)
+@pytest.mark.parametrize("form", ["mel", "wav"])
+def test_a_set_that_goes_on_keeps_no_file_that_is_not_as_it_was_written(tmp_path, cache, monkeypatch, form, damage):
+    monkeypatch.setattr(storage, "SHARD", 20)
+    _, whole = store(tmp_path / "whole", form, cache)
+    interrupted(tmp_path / "set", form, cache, monkeypatch, finished=4)
+    ending = "*.wav" if form == "wav" else "*.npz"
+    written = sorted((tmp_path / "set").rglob(ending))
+    assert len(written) == 4 and len((tmp_path / "set" / "checksums.txt").read_text().splitlines()) == 4
+    damage(written[1])
+    _, out = store(tmp_path / "set", form, cache)
+    assert StoredMixtures(out).plan.equals(StoredMixtures(whole).plan)
+    assert all(map(np.array_equal, contents(out), contents(whole))) and not (out / "checksums.txt").exists()
+
+
+def test_a_torn_line_of_the_list_of_files_costs_one_file(tmp_path, cache, monkeypatch):
+    _, whole = store(tmp_path / "whole", "wav", cache)
+    interrupted(tmp_path / "set", "wav", cache, monkeypatch, finished=4)
+    listed = tmp_path / "set" / "checksums.txt"
+    listed.write_bytes(listed.read_bytes()[:-9])
+    _, out = store(tmp_path / "set", "wav", cache)
+    assert StoredMixtures(out).plan.equals(StoredMixtures(whole).plan)
+
+
+def test_the_second_of_two_that_write_into_one_folder_is_told_so(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(files, "_PATIENCE", 0.1)
+    with files.alone_in(tmp_path / "set", "writes a set of mixtures"):
+        (tmp_path / "set" / ".000001-abcdefgh.part.wav").write_bytes(b"of the other, which is at it")
+        with pytest.raises(files.FolderInUseError, match="another process writes a set of mixtures there; wait"):
+            store(tmp_path / "set", "mel", cache)
+        assert (tmp_path / "set" / ".000001-abcdefgh.part.wav").exists()
+    _, out = store(tmp_path / "set", "mel", cache)
+    assert len(StoredMixtures(out)) == 180 and not list(out.glob(".*"))
+
+
+def test_a_clip_of_one_name_in_two_folds_is_two_clips(tmp_path):
+    dataset = open_folder(make_dataset(tmp_path / "clips", folds=2, recordings=1, slices=1))
+    table = pd.read_csv(tmp_path / "clips" / "metadata" / "UrbanSound8K.csv")
+    for fold in (1, 2):
+        for row in np.flatnonzero(table["fold"] == fold):
+            old, new = table["slice_file_name"][row], f"{table['classID'][row]}.wav"
+            folder = tmp_path / "clips" / "audio" / f"fold{fold}"
+            (folder / old).rename(folder / new)
+            table.loc[row, "slice_file_name"] = new
+    table.to_csv(tmp_path / "clips" / "metadata" / "UrbanSound8K.csv", index=False)
+    cache = ClipCache.open(open_folder(tmp_path / "clips"), progress=False)
+    assert dataset.taxonomy == TEN and len(cache) == 20
+    plan, _ = store(tmp_path / "set", "mel", cache)
+    swapped = plan.assign(first=(plan["first"] + 10) % 20)  # the same names, of the other fold
+    assert storage._hash_plan(plan, cache) != storage._hash_plan(swapped, cache)
+    config = Config(data=str(tmp_path / "clips"), test_folds=(2,), valid_fraction=0.0, fresh_pairs=False)
+    parts = experiment.prepare(config, progress=False)
+    plan = pd.concat([parts.train.plan, parts.test.plan], ignore_index=True)
+    write_set(tmp_path / "official", "mel", cache, plan, TEN, config.recipe, MEL, progress=False)
+    notes = experiment.prepare(Config(data=str(tmp_path / "official")), progress=False).notes
+    assert notes[-1] == parts.notes[-1] == "audit: none of 15 test items shares a recording with training"
 
 
 KILLED = """

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import experiment, inference, training
+from course_utils import experiment, files, inference, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.mixing import Batch
 from course_utils.splits import SplitError
@@ -48,7 +48,8 @@ def test_a_run_learns_and_leaves_its_files(tmp_path, tones):
     assert history["epoch"].tolist() == list(range(1, 9)) and state.epoch == 8
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
     assert state.best == history["valid_mAP"].max() and history["valid_mAP"].iloc[state.best_epoch - 1] == state.best
-    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1  # one file for all epochs
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"best.pt", "last.pt", "history.csv", "tensorboard"}
     result = inference.evaluate(tmp_path / "run", progress=False)
     report, notes = result.report, result.notes
     assert report["mAP"] > report["baselines"]["chance"]["mAP"] + 0.2
@@ -104,6 +105,190 @@ def test_the_one_cycle_ends_near_zero(tones):
     assert max(rates) == pytest.approx(1e-2, rel=0.05) and rates[-1] < 1e-3 and rates[0] < 1e-3
 
 
+def test_the_step_schedule_halves_the_rate_every_ten_epochs():
+    optimizer = training.make_optimizer(Config(data="x"), torch.nn.Linear(2, 2))
+    schedule = training.make_schedule(Config(data="x", schedule="step", learning_rate=0.08), optimizer, steps=3)
+    optimizer = schedule.optimizer
+    rates = []
+    for _ in range(25):
+        rates.append(schedule.get_last_lr()[0] / Config(data="x").learning_rate)
+        for _ in range(3):
+            optimizer.step()
+            schedule.step()
+    assert rates == pytest.approx([1.0] * 10 + [0.5] * 10 + [0.25] * 5)
+
+
+def test_what_counts_as_stale_and_which_epoch_counts():
+    state = training.State(epoch=7, best=0.5, best_epoch=4)
+    assert training.is_stale(state, Config(data="x", patience=3)) and not training.is_stale(state, Config(data="x"))
+    assert not training.is_stale(state, Config(data="x", patience=4))
+    assert not training.is_stale(training.State(epoch=7), Config(data="x", patience=3))
+    for schedule, epochs, counts in (("onecycle", 7, 7), ("onecycle", 9, 4), ("step", 7, 4), ("constant", 7, 4)):
+        assert training.scored_epoch(state, Config(data="x", schedule=schedule, epochs=epochs)) == counts
+
+
+def test_positive_weights_by_hand(tones):
+    data = experiment.prepare(quick(tones), progress=False)
+    plan = data.train.plan.iloc[:4].assign(combination=[0, 1, 1, 10])  # of classes {0}, {0, 1}, {0, 1}, {1}
+    data.train.plan = plan
+    labels = training.positive_weights(quick(tones), data)
+    assert labels.tolist() == pytest.approx([1 / 3, 1 / 3] + [1.0] * 8) and labels.dtype == torch.float32
+    combinations = training.positive_weights(quick(tones, head="combinations"), data)
+    expected = np.ones(55)
+    expected[[0, 1, 10]] = [3, 1, 3]
+    assert combinations.tolist() == pytest.approx(expected.tolist())
+
+
+def test_without_validation_the_threshold_stays_and_the_last_epoch_counts(tmp_path, tones):
+    state = training.train(quick(tones, valid_fraction=0.0, epochs=2), tmp_path, progress=False)
+    assert state.threshold == 0.5 and state.best == -1 and state.best_epoch == 2
+    assert same(weights(tmp_path, "best"), weights(tmp_path, "last"))
+    with pytest.raises(ConfigurationError, match="patience 2 stops by the validation mAP, and no mixtures validate"):
+        data = experiment.prepare(quick(tones), progress=False)
+        data = dataclasses.replace(data, valid=torch.utils.data.Subset(data.valid, []))
+        training.train(quick(tones, patience=2), tmp_path / "other", data, progress=False)
+
+
+# --- What is not finite, incomplete, or of somebody else ----------------------------------------------------------------
+
+
+def test_a_validation_that_is_not_finite_stops_the_run(tmp_path, tones, monkeypatch):
+    def diverged(*_arguments, **_options):
+        raise training.DivergedError("the network says NaN")
+
+    monkeypatch.setattr(training, "score", diverged)
+    with pytest.raises(training.DivergedError, match="of the validation part in epoch 1 is no longer a number; use"):
+        training.train(quick(tones), tmp_path, progress=False)
+    assert not (tmp_path / "last.pt").exists() and not (tmp_path / "best.pt").exists()
+
+
+def test_a_weight_that_is_not_finite_is_not_kept(tmp_path, tones, monkeypatch):
+    training_step = training.training_step
+
+    def spoil(fabric, model, *arguments):
+        loss = training_step(fabric, model, *arguments)
+        next(model.parameters()).data.view(-1)[0] = torch.inf
+        return loss.nan_to_num()
+
+    monkeypatch.setattr(training, "training_step", spoil)
+    with pytest.raises(training.DivergedError, match="a weight in epoch 1 is no longer a number"):
+        training.train(quick(tones, valid_fraction=0.0, batch_size=64), tmp_path, progress=False)
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_a_network_that_says_nan_is_not_scored(tones):
+    config = quick(tones)
+    data = experiment.prepare(config, progress=False)
+    batches = experiment.loader(config, data.test, data.taxonomy)
+
+    def says_nan(sounds, lengths):
+        logits = torch.zeros(len(sounds), 10)
+        logits[3, 2] = torch.nan
+        return logits
+
+    with pytest.raises(training.DivergedError, match=r"of 4 of 60 mixtures, first of number 3; if it is of all"):
+        training.score(says_nan, batches, "labels", data.taxonomy, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def trained(tones, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        training.train(quick(tones, epochs=1), folder, progress=False)
+    return folder
+
+
+def spoilt(change):
+    def spoil(checkpoint):
+        change(checkpoint)
+        return checkpoint
+
+    return spoil
+
+
+DAMAGED = {  # what is wrong with a checkpoint, and what is said
+    "no config": (spoilt(lambda c: c.pop("config")), "incomplete, for it has no config"),
+    "no state, no classes": (spoilt(lambda c: [c.pop("state"), c.pop("classes")]), "no classes and no state"),
+    "classes are text": (spoilt(lambda c: c.update(classes="abc")), "no classes"),
+    "numbers for weights": (spoilt(lambda c: c["network"].update({next(iter(c["network"])): 3.0})), "no network"),
+    "a weight less": (spoilt(lambda c: c["network"].popitem()), "its weights do not fit the cnn10"),
+    "state of another version": (spoilt(lambda c: c["state"].pop("best")), r"does not fit this version \(best\)"),
+    "a field that is not known": (spoilt(lambda c: c["config"].update(colour="red")), "another version of the course"),
+    "no recipe": (spoilt(lambda c: c["config"].pop("recipe")), "another version of the course"),
+    "another format": (spoilt(lambda c: c.update(format=9)), "weights of other projects cannot be loaded here"),
+    "only weights": (lambda c: c["network"], "weights of other projects cannot be loaded here"),
+    "a list": (lambda c: [1, 2], "weights of other projects cannot be loaded here"),
+    "NaN": (
+        spoilt(lambda c: next(iter(c["network"].values())).fill_(torch.nan)),
+        "NaN or infinite, because the training",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_checkpoint_that_cannot_be_used_says_what_is_wrong_with_it(trained, tmp_path, name):
+    change, says = DAMAGED[name]
+    torch.save(change(torch.load(trained / "best.pt", weights_only=True)), tmp_path / "best.pt")
+    with pytest.raises(ConfigurationError, match=says):
+        training.load_network(tmp_path)
+
+
+def test_python_objects_in_a_checkpoint_are_not_read_and_no_advice_of_torch_is_passed_on(tmp_path):
+    torch.save({"format": 1, "network": torch.nn.Linear(2, 2)}, tmp_path / "best.pt")
+    with pytest.raises(
+        ConfigurationError, match="could run code of their own, or is damaged, and was not read"
+    ) as said:
+        training.load_network(tmp_path)
+    assert "weights_only" not in str(said.value) and "issue" not in str(said.value)
+
+
+def test_a_run_whose_optimiser_is_gone_does_not_go_on(trained, tones, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.copy(tmp_path / "run" / "best.pt", tmp_path / "run" / "last.pt")
+    with pytest.raises(ConfigurationError, match="no optimizer and no scheduler in it, so that the run cannot go on"):
+        training.train(quick(tones, epochs=1), tmp_path / "run", progress=False)
+
+
+def test_the_second_of_two_runs_in_one_folder_is_told_so_and_harms_nothing(tmp_path, tones, monkeypatch):
+    monkeypatch.setattr(files, "_PATIENCE", 0.1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".last-abcdefgh.part.pt").write_bytes(b"half")
+    with files.alone_in(tmp_path / "run", "trains a network"):
+        assert not (tmp_path / "run" / ".last-abcdefgh.part.pt").exists()
+        with pytest.raises(files.FolderInUseError, match="another process trains a network there; wait until it has"):
+            training.train(quick(tones, epochs=1), tmp_path / "run", progress=False)
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock"}
+    training.train(quick(tones, epochs=1), tmp_path / "run", progress=False)
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_levels_tell_other_sound_and_not_another_decoder(tones):
+    levels = experiment.prepare(quick(tones), progress=False).sound
+    assert levels.shape == (120, 2) and (levels > 0).all()
+    again = torch.from_numpy(levels * np.float32(1 + 1e-5))
+    assert experiment.is_same_sound(again, levels) and experiment.is_same_sound(None, levels)
+    assert not experiment.is_same_sound(levels[:-1], levels)
+    for place in ((5, 0), (5, 1)):
+        other = levels.copy()
+        other[place] *= 1.01
+        assert not experiment.is_same_sound(other, levels)
+    assert experiment.is_same_sound("abc", "abc") and not experiment.is_same_sound("abc", "abd")
+    assert not experiment.is_same_sound("abc", levels) and not experiment.is_same_sound(levels, "abc")
+
+
+@pytest.mark.parametrize(
+    ("count", "processes", "drops", "batches"),
+    [(66, 1, True, 1), (66, 2, False, 2), (96, 2, True, 2), (95, 2, True, 1), (40, 1, False, 1), (97, 1, True, 2)],
+)
+def test_a_share_smaller_than_a_batch_is_kept_whole(tones, count, processes, drops, batches):
+    config = quick(tones, batch_size=48)
+    data = experiment.prepare(config, progress=False)
+    part = torch.utils.data.Subset(data.train, [0] * count)
+    loader = experiment.loader(config, part, data.taxonomy, 0, processes=processes)
+    assert (loader.drop_last, len(loader)) == (drops, batches)
+
+
 TRAIN = """
 import json, sys
 from course_utils import training
@@ -139,7 +324,7 @@ def test_killed_in_any_epoch_and_resumed_the_weights_are_the_same(tmp_path, tone
     for epoch in epochs:
         run = tmp_path / f"killed{epoch}"
         train_and_kill(config, run, epoch * per_epoch + 2)
-        assert (len(pd.read_csv(run / "history.csv")) if epoch else not run.exists()) == (epoch or True)
+        assert len(pd.read_csv(run / "history.csv")) == epoch if epoch else not (run / "last.pt").exists()
         state = training.train(config, run, progress=False)
         assert state.epoch == 3
         assert same(weights(run), weights(tmp_path / "whole")), f"killed in epoch {epoch}"
@@ -283,7 +468,9 @@ def test_mixup_mixes_sounds_and_targets_alike():
     batch = Batch(torch.eye(8), torch.arange(1, 9), torch.eye(8, 10), torch.arange(8))
     sounds, lengths, targets = training.inputs_and_targets(batch, Config(data="x", mixup=True))
     assert torch.allclose(sounds, targets[:, :8]) and torch.allclose(targets.sum(1), torch.ones(8))
-    assert ((targets > 0).sum(1) <= 2).all() and (targets.max(1).values < 1).any() and (lengths >= batch.lengths).all()
+    assert ((targets > 0).sum(1) <= 2).all() and (targets.max(1).values < 1).any()
+    for mixed, length in zip(targets, lengths, strict=True):  # item i has length i + 1: the longer of the two counts
+        assert length == 1 + int(torch.nonzero(mixed).max())
 
 
 def test_targets_of_both_heads():
@@ -291,29 +478,6 @@ def test_targets_of_both_heads():
     assert torch.equal(training.targets_of(batch, "labels", 10), batch.multi_hot)
     combinations = training.targets_of(batch, "combinations", 10)
     assert combinations.shape == (2, 55) and combinations.argmax(1).tolist() == [3, 54]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": "vgg"}, "cnn10, crnn"),
-        ({"head": "both"}, "head"),
-        ({"epochs": 0}, "epochs must be positive"),
-        ({"batch_size": 1}, "at least 2"),
-        ({"split": "random", "fresh_pairs": True}, "stay fixed"),
-        ({"valid_fraction": 1.0}, "valid_fraction"),
-        ({"train_share": 0.0}, "train_share must be above 0"),
-        ({"train_share": 0.5, "split": "clips"}, "only the official split"),
-    ],
-)
-def test_impossible_configurations_say_why(changes, message):
-    with pytest.raises(ConfigurationError, match=message):
-        Config(data="x", **changes)
-
-
-def test_a_configuration_survives_a_checkpoint():
-    config = Config(data="x", train_folds=(1, 2), recipe=Recipe(replicas=2, joint="butt"), noise_snr=20.0)
-    assert Config.from_dict(config.to_dict()) == config
 
 
 def test_two_processes_train_one_network(tmp_path, tones):

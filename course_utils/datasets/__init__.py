@@ -64,12 +64,12 @@ def select_measured(release: ClipDataset) -> ClipDataset:
     return dataclasses.replace(release, name="measured", **parts)
 
 
-def load(where: str | Path = "mini", progress: bool = True) -> ClipDataset:
+def load(where: str | Path = "mini", progress: bool | None = None) -> ClipDataset:
     """Open a data set.
 
     Args:
         where: `mini` (generated if it is not there yet), `urbansound8k` or `measured` (as downloaded before), or a folder.
-        progress: Show a progress bar while `mini` is generated.
+        progress: Show a progress bar while `mini` is generated; None: only in a terminal.
 
     Returns:
         The data set, whole or partial.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,9 @@ from course_utils.taxonomy import URBANSOUND8K_CLASSES, Taxonomy
 
 COLUMNS = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
 AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
-_NEEDED = ("slice_file_name", "fsID", "fold", "classID", "class")
+_NAME_COLUMN = "slice_file_name"
+_NEEDED = (_NAME_COLUMN, "fsID", "fold", "classID", "class")
+_LARGEST = 1e9  # of a fold or class ID
 _NAME = re.compile(r"(?P<fsID>\d+)-(?P<classID>\d+)-(?P<occurrence>\d+)-(?P<slice>\d+)")
 
 
@@ -30,8 +34,8 @@ class ClipDataset:
     Attributes:
         name: What to call it in messages.
         root: The folder.
-        clips: One row a clip whose file is there, index 0 … n−1: the columns of `COLUMNS`, then `path` (str) and
-            `duration` (seconds). What is not known is NaN.
+        clips: One row per clip whose file is there, index 0 … n−1: the columns of `COLUMNS`, then `path` (below `root`,
+            as `audio/fold1/a.wav`) and `duration` (seconds). What is not known is NaN.
         taxonomy: Its classes.
         missing: Rows of the metadata whose file is not there, with the columns of `COLUMNS`.
     """
@@ -42,12 +46,20 @@ class ClipDataset:
     taxonomy: Taxonomy
     missing: pd.DataFrame
 
+    def path(self, row: int) -> Path:
+        """Return where the file of one clip is."""
+        return self.root / self.clips["path"][row]
+
+    def __repr__(self) -> str:
+        """Return `describe()`: a notebook that shows a data set holds no folder of the machine it ran on."""
+        return self.describe()
+
     def describe(self) -> str:
         """Say in a few lines what is there and what is not."""
         n, hours = len(self.clips), self.clips["duration"].sum() / 3600
         lines = [
             f"{self.name}: {n:,} clips, {hours:.2f} h, {self.clips['fsID'].nunique():,} recordings, "
-            f"{self.taxonomy.n_classes} classes, in {self.root}"
+            f"{self.taxonomy.n_classes} classes"
         ]
         if len(self.missing):
             here, listed = Counter(self.clips["fold"]), Counter(self.missing["fold"])
@@ -67,41 +79,81 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
     """Read a metadata table and bring its columns into one form.
 
     Args:
-        path: A CSV with the columns of `COLUMNS`; `class_name` is accepted for `class`, and `start`, `end` and
-            `salience` may be left out.
+        path: A table with the columns of `COLUMNS`, separated by commas, semicolons or tabs; `class_name` is accepted
+            for `class`, and `start`, `end` and `salience` may be left out.
 
     Returns:
-        One row a clip with the columns of `COLUMNS`.
+        One row per clip with the columns of `COLUMNS`.
 
     Raises:
-        DatasetError: If the file is no table, a column is missing, or a value is missing or of the wrong kind.
+        DatasetError: If the file is no table, a column is missing, or a value is missing or impossible.
     """
     path = Path(path)
+    place = audio.shown(path)
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = max(",;\t", key=header.count)
+        # A comma between the digits of numbers goes with semicolons; names stay as they are written, as `001`.
+        table = pd.read_csv(
+            path,
+            skipinitialspace=True,
+            sep=separator,
+            decimal="," if separator == ";" else ".",
+            dtype={_NAME_COLUMN: str},
+        )
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DatasetError(f"{path}: not a CSV table that can be read ({error})") from error
+        raise DatasetError(f"{place}: not a CSV table that can be read ({error})") from error
     if "class" not in table and "class_name" in table:
         table = table.rename(columns={"class_name": "class"})
+    if f"first_{_NAME_COLUMN}" in table:
+        raise DatasetError(
+            f"{place}: the table of a stored set of mixtures, not of clips; train on it or evaluate it as it is (--data "
+            "FOLDER), or open the folder of the clips"
+        )
     absent = [column for column in _NEEDED if column not in table]
     if absent:
-        raise DatasetError(f"{path}: no column {', '.join(absent)}; the table needs {', '.join(_NEEDED)}")
-    for column in ("start", "end", "salience"):
-        table[column] = pd.to_numeric(table[column], errors="coerce") if column in table else np.nan
+        raise DatasetError(f"{place}: no column {', '.join(absent)}; the table needs {', '.join(_NEEDED)}")
+    if table.empty:
+        raise DatasetError(f"{place}: no rows below the header; a clip is a row")
+
+    def refuse(bad: pd.Series, says: Callable[[int], str]) -> None:
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            raise DatasetError(f"{place}: line {row + 2}: {says(row)}")
+
     for column in _NEEDED:
-        if table[column].isna().any():
-            row = int(table[column].isna().to_numpy().argmax())
-            raise DatasetError(f"{path}: nothing in column {column}, line {row + 2}")
+        refuse(table[column].isna(), lambda row, column=column: f"nothing in column {column}")
+    for column in ("start", "end", "salience"):
+        written = table[column] if column in table else pd.Series(np.nan, table.index)
+        numbers = pd.to_numeric(written, errors="coerce").astype(np.float64)
+        unclear = np.isinf(numbers) | (numbers.isna() & written.notna() & (column != "salience"))
+        refuse(unclear, lambda row, column=column, written=written: f"{column} is in seconds, not {written[row]}")
+        table[column] = numbers
+    refuse(
+        table["end"] < table["start"],
+        lambda row: f"the clip ends at {table['end'][row]:g} s, before it starts at {table['start'][row]:g} s",
+    )
     for column in ("fold", "classID"):
         numbers = pd.to_numeric(table[column], errors="coerce")
-        if numbers.isna().any() or (numbers % 1 != 0).any():
-            bad = table[column][numbers.isna() | (numbers % 1 != 0)].iloc[0]
-            raise DatasetError(f"{path}: {column} must be a whole number, not {bad!r}")
+        refuse(
+            ~(numbers.abs() < _LARGEST) | (numbers % 1 != 0),
+            lambda row, column=column: f"{column} must be a whole number, not {table[column][row]}",
+        )
         table[column] = numbers.astype(np.int64)
-    doubled = table["slice_file_name"][table.duplicated(["slice_file_name", "fold"])]
-    if len(doubled):
-        raise DatasetError(f"{path}: {doubled.iloc[0]} is listed twice in one fold")
+    refuse(
+        table.duplicated([_NAME_COLUMN, "fold"]), lambda row: f"{table[_NAME_COLUMN][row]} is listed twice in one fold"
+    )
+    refuse(
+        table[_NAME_COLUMN].map(_leaves_its_folder),
+        lambda row: f"{table[_NAME_COLUMN][row]} is not in the folder of the data set; name files below it",
+    )
     return table[list(COLUMNS)].reset_index(drop=True)
+
+
+def _leaves_its_folder(name: str) -> bool:
+    path = PureWindowsPath(name)  # it takes both kinds of slashes
+    return bool(path.anchor) or ".." in path.parts
 
 
 def parse_name(name: str) -> dict[str, int] | None:
@@ -146,29 +198,29 @@ def open_folder(root: Path | str, name: str | None = None) -> ClipDataset:
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder, and none of the names mini, urbansound8k, measured")
+        raise DatasetError(f"{audio.shown(root)}: no such folder, and none of the names mini, urbansound8k, measured")
     if not (root / "audio").is_dir() and (root / "UrbanSound8K" / "audio").is_dir():
         root = root / "UrbanSound8K"
     metadata = _find_metadata(root)
     table = metadata_from_names(root) if metadata is None else read_metadata(metadata)
     if metadata is None and table.empty:
         raise DatasetError(
-            f"{root}: no clips here. Expected metadata/*.csv with the columns {', '.join(COLUMNS)} and the files in "
+            f"{audio.shown(root)}: no clips here. Expected metadata/*.csv with the columns {', '.join(COLUMNS)} and the files in "
             "audio/fold1, audio/fold2 …; `python -m course_utils data mini` makes a data set to start with"
         )
     paths = _find_files(root, table)
     here = np.array([path is not None for path in paths], dtype=bool)
     if not here.any():
         raise DatasetError(
-            f"{root}: none of the {len(table):,} files in {metadata} is there, the first being "
-            f"audio/fold{table['fold'][0]}/{table['slice_file_name'][0]}"
+            f"{audio.shown(root)}: none of the {len(table):,} files in {metadata} is there, the first being "
+            f"audio/fold{table['fold'][0]}/{table[_NAME_COLUMN][0]}"
         )
     clips = table[here].reset_index(drop=True)
-    clips["path"] = [str(path) for path in paths if path is not None]
+    clips["path"] = [path.relative_to(root).as_posix() for path in paths if path is not None]
     clips["duration"] = clips["end"] - clips["start"]
     for row in np.flatnonzero(clips["duration"].isna()):
         try:
-            clips.loc[row, "duration"] = audio.duration(clips["path"][row])
+            clips.loc[row, "duration"] = audio.duration(root / clips["path"][row])
         except audio.AudioError:
             pass  # it stays NaN here, and is reported with its name when it is decoded
     taxonomy = _taxonomy(table, metadata)
@@ -179,7 +231,9 @@ def _find_metadata(root: Path) -> Path | None:
     found = sorted(root.glob("metadata/*.csv")) or sorted(root.glob("*.csv"))
     official = [path for path in found if path.name == "UrbanSound8K.csv"]
     if len(found) > 1 and not official:
-        raise DatasetError(f"{root}: several tables ({', '.join(p.name for p in found)}); leave one in metadata/")
+        raise DatasetError(
+            f"{audio.shown(root)}: several tables ({', '.join(p.name for p in found)}); leave one in metadata/"
+        )
     return (official or found or [None])[0]
 
 
@@ -187,21 +241,27 @@ def _find_files(root: Path, table: pd.DataFrame) -> list[Path | None]:
     listings: dict[Path, dict[str, Path]] = {}
 
     def listing(folder: Path) -> dict[str, Path]:
+        """Return the files of a folder by name; sound files also by their name without its ending."""
         if folder not in listings:
             files = sorted(folder.iterdir()) if folder.is_dir() else []
-            listings[folder] = {p.stem: p for p in files if p.suffix.lower() in AUDIO_ENDINGS}
-            listings[folder] |= {p.name: p for p in files}
+            listings[folder] = {_key(p.stem): p for p in files if p.suffix.lower() in AUDIO_ENDINGS}
+            listings[folder] |= {_key(p.name): p for p in files}
         return listings[folder]
 
     def find(name: str, fold: int) -> Path | None:
         for folder in (root / "audio" / f"fold{fold}", root / f"fold{fold}", root / "audio", root):
-            path = folder / name
-            file = listing(path.parent).get(path.name) or listing(path.parent).get(path.stem)
-            if file is not None:
-                return file
+            for path in dict.fromkeys((folder / name, folder / name.replace("\\", "/"))):  # as Windows writes it
+                file = listing(path.parent).get(_key(path.name)) or listing(path.parent).get(_key(path.stem))
+                if file is not None:
+                    return file
         return None
 
-    return [find(str(name), fold) for name, fold in zip(table["slice_file_name"], table["fold"], strict=True)]
+    return [find(name, fold) for name, fold in zip(table[_NAME_COLUMN], table["fold"], strict=True)]
+
+
+def _key(name: str) -> str:
+    """Return a name in one form: `ü` may be written as one character or two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _taxonomy(table: pd.DataFrame, metadata: Path | None) -> Taxonomy:

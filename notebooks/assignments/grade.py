@@ -11,7 +11,6 @@ writes what an instructor wants to have: one table of points, one of written ans
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
 import contextlib
 import copy
@@ -26,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -37,6 +36,9 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 import nbformat
 import psutil
+from exchange import MIME
+from guard import limit_memory
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbclient.util import run_sync
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
@@ -53,6 +55,9 @@ from nbgrader.preprocessors import (
     SaveAutoGrades,
 )
 from nbgrader.utils import is_grade
+from page import CleanOutputs, CutHiddenTests, locked, markdown
+from tester import Stopped, Tests
+from traitlets import Unicode
 from traitlets.config import Config
 
 from course_utils import datasets
@@ -63,9 +68,11 @@ SOURCES = HERE / "source"
 WRITTEN = ("student", "assignment", "question", "answer", "out_of", "points", "comment")
 GRADES = ("student", "assignment", "points", "out_of", "written_points", "written_out_of", "message")
 OUTPUT_LIMIT = 1_000_000  # characters that a cell may put out
+ANSWER_LIMIT = 200_000_000  # and that its answers to a test may have
 MEMORY_LIMIT = 8 * 2**30  # bytes that a kernel may take
 STOPPED = ("TookTooLong", "PrintedTooMuch", "KernelEnded")  # what cells end with that break a limit
-KEPT = ("PATH", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_", "MKL_", "VIRTUAL_ENV", "SYSTEMROOT")  # of the environment
+# What is kept of the environment.
+KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_", "MKL_", "VIRTUAL_ENV", "SYSTEMROOT")
 FORBIDDEN = '*?[]{}/\\:"<>|'  # in the name of a student's folder
 LARGEST = 50_000_000  # bytes of a submission
 
@@ -98,40 +105,91 @@ class Grade:
 # --- The run of one submission ---------------------------------------------------------------------------------------
 
 
+class GuardedKernel(AsyncKernelManager):
+    """Starts a kernel by `guard.py`."""
+
+    own = Unicode(help="The folder that it may write to.")
+    asked = Unicode(help="The folder with the questions of the tests.")
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Return the command that starts the kernel."""
+        return [sys.executable, str(HERE / "guard.py"), self.connection_file, self.own, self.asked, str(MEMORY_LIMIT)]
+
+
 class GuardedExecute(Execute):
-    """Runs a notebook behind `guard.py`, with an end to its time and to its output.
+    """Runs a notebook in a kernel behind `guard.py`, with an end to its time and to its output, and its tests apart.
 
     A cell that runs too long, or puts out too much, is interrupted, and the next one has its turn. When the kernel does
     not heed that, it is ended. When it is gone, the cells that are left are marked as not run.
+
+    Tests run in this process, from the instructor's source, and ask the kernel only for what the student's functions give
+    back. So nothing that a submission does to its kernel changes a test.
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Run a notebook in an empty folder, which is gone afterwards."""
         self.seconds = float(os.environ["COURSE_CELL_SECONDS"])
         self.deadline = time.monotonic() + 5 * self.seconds
-        self.timeout_func = lambda cell: max(1, round(min(self.seconds, self.deadline - time.monotonic())))
+        self.timeout_func = lambda cell: max(1, round(min(self.until, self.deadline) - time.monotonic()))
         self.error_on_timeout = error("TookTooLong", f"stopped after {self.seconds:.0f} s")
-        self.extra_arguments = [f"--IPKernelApp.exec_files={HERE / 'guard.py'}", "--HistoryManager.hist_file=:memory:"]
         self.timeout = 10  # for an answer to a question, not for a cell
         self.iopub_timeout, self.raise_on_iopub_timeout = 10, False
-        self.skip_cells_with_tag = ""  # a test that is skipped would count as passed
-        self.put_out: dict[int, int] = {}
+        self.skip_cells_with_tag = ""
+        self.store_widget_state, self.shutdown_kernel = False, "immediate"
+        self.put_out: dict[tuple[int, bool], int] = {}
         self.end = ""
+        self.source = nbformat.read(
+            SOURCES / (name := resources["nbgrader"]["assignment"]) / f"{name}.ipynb", as_version=4
+        )
+        self.tests = Tests(self.source, self.ask, self.processor_time)
+        self.results: dict[int, list[NotebookNode]] = {}
+        metadata = copy.deepcopy(nb.metadata)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            resources["metadata"]["path"] = folder
-            return super().preprocess(nb, resources)
+            self.own, self.asked = Path(folder, "own"), Path(folder, "asked")
+            (self.own / "notebook").mkdir(parents=True)
+            self.asked.mkdir()
+            resources["metadata"]["path"] = str(self.own / "notebook")
+            nb, resources = super().preprocess(nb, resources)
+        for index, outputs in self.results.items():  # now that no message of the kernel can change them any more
+            nb.cells[index].outputs = outputs
+        nb.metadata = metadata
+        return nb, resources
+
+    def create_kernel_manager(self) -> GuardedKernel:
+        """Return what starts the kernel."""
+        self.km = GuardedKernel(own=str(self.own), asked=str(self.asked), config=self.config)
+        return self.km
+
+    def start_new_kernel(self, **kwargs: Any) -> None:
+        """Start the kernel with an environment of its own."""
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        super().start_new_kernel(env=environment(self.own), **silent, **kwargs)
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict[str, Any], index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
         """Run one cell, if there still is a kernel."""
-        if self.end and cell.cell_type == "code":
-            cell.outputs = [nbformat.v4.new_output("error", **error("NotRun", self.end))]
+        if cell.cell_type != "code":
             return cell, resources
+        self.until = time.monotonic() + self.seconds
+        if self.end:
+            cell.outputs = [nbformat.v4.new_output("error", **error("NotRun", self.end))]
+        elif is_grade(cell):
+            self.index, self.said, self.results[index] = index, [], []
+            self.results[index] += [*self.tests.run(cell_id(cell)), *self.said]
+            self.nb.cells[index] = cell
+            self.clear_display_id_mapping(index)
+        else:
+            self.run_in_kernel(cell, index)
+            cell.outputs = settled(cell.outputs)
+            cell.execution_count = sum(one.cell_type == "code" for one in self.nb.cells[: index + 1])
+        return cell, resources
+
+    def run_in_kernel(self, cell: NotebookNode, index: int) -> None:
+        """Run a cell in the kernel, and end a kernel that cannot be interrupted."""
         try:
-            # Tests leave no history, which a later cell could show.
-            cell = self.execute_cell(cell, index, store_history=not is_grade(cell))
-            was_interrupted = {"TookTooLong", "PrintedTooMuch"} & {o.get("ename") for o in cell.get("outputs", [])}
+            self.execute_cell(cell, index)
+            was_interrupted = {"TookTooLong", "PrintedTooMuch"} & {o.get("ename") for o in cell.outputs}
             if was_interrupted and self.wait_for_reply(self.kc.kernel_info()) is None:
                 self.end = "the kernel could not be interrupted, and was ended"
                 run_sync(self.km.shutdown_kernel)(now=True)
@@ -139,44 +197,74 @@ class GuardedExecute(Execute):
             self.end = "the kernel had ended in an earlier cell"
             message = "the kernel ended: the cell ended it, or needed more memory than there is"
             cell.outputs.append(nbformat.v4.new_output("error", **error("KernelEnded", message)))
-        if cell.cell_type == "code":
-            cell.outputs = settled(cell)
-        return cell, resources
+
+    def ask(self, question: bytes) -> str:
+        """Hand a question of a test to the kernel, and return its answer; what it prints meanwhile belongs to the test.
+
+        Raises:
+            Stopped: If there is no answer.
+        """
+        if self.end:
+            raise Stopped("NotRun", self.end)
+        file = self.asked / "question"
+        file.write_bytes(question)
+        cell = nbformat.v4.new_code_cell(f"__import__('exchange').answer({str(file)!r})")
+        self.run_in_kernel(cell, self.index)
+        answers = [output.data[MIME] for output in cell.outputs if MIME in output.get("data", {})]
+        self.said += settled([output for output in cell.outputs if output.output_type == "stream"])
+        for output in cell.outputs:
+            if output.output_type == "error" and (output.ename in STOPPED or not answers):
+                raise Stopped(output.ename, output.evalue)
+        if len(answers) != 1 or not isinstance(answers[0], str):
+            raise Stopped(
+                "NoAnswer", "the kernel gave no answer to a test; something in the notebook keeps it from that"
+            )
+        return answers[0]
+
+    def processor_time(self) -> float:
+        """Return how long the kernel has computed, in seconds."""
+        try:
+            return sum(psutil.Process(self.km.provisioner.pid).cpu_times()[:2])
+        except psutil.NoSuchProcess:
+            raise Stopped("NotRun", "the kernel had ended in an earlier cell") from None
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         """Take up what the kernel says, until a cell has put out too much."""
         if msg["msg_type"] in ("stream", "display_data", "update_display_data", "execute_result"):
-            before = self.put_out.get(cell_index, 0)
-            self.put_out[cell_index] = before + len(json.dumps(msg["content"], default=str))
-            if self.put_out[cell_index] > OUTPUT_LIMIT:
-                if before <= OUTPUT_LIMIT:
-                    message = f"stopped after {OUTPUT_LIMIT:,} characters of output"
+            is_answer = MIME in msg["content"].get("data", {}) and cell_index in self.results
+            limit = ANSWER_LIMIT if is_answer else OUTPUT_LIMIT
+            before = self.put_out.get((cell_index, is_answer), 0)
+            now = self.put_out[cell_index, is_answer] = before + len(json.dumps(msg["content"], default=str))
+            if now > limit:
+                if before <= limit:
+                    message = f"stopped after {limit:,} characters of output"
                     cell.outputs.append(nbformat.v4.new_output("error", **error("PrintedTooMuch", message)))
                     self.interrupt = asyncio.ensure_future(self.km.interrupt_kernel())
                 return None
         return super().process_message(msg, cell, cell_index)
 
 
-def settled(cell: NotebookNode) -> list[NotebookNode]:
-    """Return what a code cell has put out, such that nbgrader reads the right points from it.
-
-    nbgrader takes whatever is on stderr, such as a warning, for a failed test, and the first result that is shown for the
-    points. Here an error counts before everything, and of results only that of the last line of a test, if it is an
-    expression. Errors are cut; of a test's only the message stays, as the lines around it are hidden tests.
-    """
-    is_test = is_grade(cell)
-    ends_in_expression = is_test and isinstance(ast.parse(cell.source).body[-1], ast.Expr)
-    results = [output for output in cell.outputs if output.output_type == "execute_result"]
-    counts = results[-1:] if ends_in_expression or not is_test else []
-    outputs = [output for output in cell.outputs if output.output_type != "execute_result" or output in counts]
+def settled(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return what a code cell has put out as new outputs that hold nothing else, errors first and cut."""
+    kept = []
     for output in outputs:
-        if output.output_type == "stream":
-            output.name = "stdout"
-        elif output.output_type == "error":
-            output.evalue = output.evalue[:2000]
-            message = [f"{output.ename}: {output.evalue}"]
-            output.traceback = message if is_test else [line[:2000] for line in output.traceback[-60:]]
-    return sorted(outputs, key=lambda output: output.output_type != "error")
+        kind = output.output_type
+        if kind == "stream":
+            kept.append(nbformat.v4.new_output("stream", text=few_threads(str(output.text))))
+        elif kind == "error":
+            message = error(str(output.ename), str(output.evalue)[:2000])
+            message["traceback"] = [str(line)[:2000] for line in output.traceback[-60:]]
+            kept.append(nbformat.v4.new_output("error", **message))
+        else:
+            kept.append(nbformat.v4.new_output(kind, data=output.data))
+    return sorted(kept, key=lambda output: output.output_type != "error")
+
+
+def few_threads(text: str) -> str:
+    """Cut the errors of many threads to the first few."""
+    first, *rest = re.split(r"^(?=Exception in thread )", text, flags=re.M)
+    more = [f"… and {len(rest) - 3} more threads that ended with an error\n"] if len(rest) > 3 else []
+    return "".join([first, *rest[:3], *more])
 
 
 def error(name: str, message: str) -> dict[str, Any]:
@@ -198,7 +286,14 @@ def settings(course: Path) -> Config:
         CheckCellMetadata,
     ]
     # Feedback shows the visible tests only, so that the hidden ones can be used again.
-    config.GenerateFeedback.preprocessors = [GetGrades, ClearHiddenTests, CSSHTMLHeaderPreprocessor]
+    config.GenerateFeedback.preprocessors = [
+        GetGrades,
+        CutHiddenTests,
+        ClearHiddenTests,
+        CleanOutputs,
+        CSSHTMLHeaderPreprocessor,
+    ]
+    config.HTMLExporter.filters = {"markdown2html": markdown}
     return config
 
 
@@ -221,11 +316,12 @@ def succeed(result: dict[str, Any], what: str) -> None:
 
 
 def run_one(course: Path, student: str, assignment: str) -> None:
-    """Grade one submission, in this process."""
+    """Grade one submission, in this process, which may take as much memory as the kernel."""
+    limit_memory(MEMORY_LIMIT)
     succeed(open_course(course).autograde(assignment, student), f"{student}, {assignment}")
 
 
-def run_apart(course: Path, student: str, assignment: str, seconds: float, secret: Sequence[Path]) -> str:
+def run_apart(course: Path, student: str, assignment: str, seconds: float) -> str:
     """Grade one submission in a process of its own, and end it, and all that it has started, when it takes too long.
 
     Args:
@@ -233,26 +329,19 @@ def run_apart(course: Path, student: str, assignment: str, seconds: float, secre
         student: Whose submission.
         assignment: To what.
         seconds: What a cell may take.
-        secret: Folders that the submission must not read.
 
     Returns:
         What went wrong; empty if nothing.
     """
     command = [sys.executable, str(Path(__file__).resolve()), "one", "--", str(course), student, assignment]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        environment = {
-            **{name: value for name, value in os.environ.items() if name.startswith(KEPT)},
-            **{name: home for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")},
-            **{f"{name}_DIR": home for name in ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "NUMBA_CACHE")},
-            **{"IPYTHONDIR": home, "MPLCONFIGDIR": home, "PYTHONDONTWRITEBYTECODE": "1"},
-            "COURSE_CACHE": str(cache_folder().resolve()),
-            "COURSE_CELL_SECONDS": str(seconds),
-            "COURSE_MEMORY": str(MEMORY_LIMIT),
-            "COURSE_OWN": home,
-            "COURSE_SECRET": os.pathsep.join(map(str, secret)),
-        }
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            env={**environment(Path(home)), "COURSE_CELL_SECONDS": str(seconds), "MPLBACKEND": "agg"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
         try:
             _, said = process.communicate(timeout=7 * seconds + 60)
@@ -261,6 +350,17 @@ def run_apart(course: Path, student: str, assignment: str, seconds: float, secre
             return f"stopped after {7 * seconds + 60:.0f} s in all"
     lines = said.strip().splitlines()
     return "" if process.returncode == 0 else f"could not be graded: {lines[-1] if lines else 'the process ended'}"
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of a process that writes below one folder, and knows nothing else of this machine."""
+    return {
+        **{name: value for name, value in os.environ.items() if name.startswith(KEPT)},
+        **{name: str(home) for name in ("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP")},
+        **{f"{name}_DIR": str(home) for name in ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "NUMBA_CACHE")},
+        **{"IPYTHONDIR": str(home), "MPLCONFIGDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
+        "COURSE_CACHE": str(cache_folder().resolve()),
+    }
 
 
 def end(process: subprocess.Popen) -> None:
@@ -366,7 +466,8 @@ def troubles(path: Path) -> str:
     if missing:  # and with them the names that other cells look for
         said = [one for one in said if ": NameError: " not in one]
     more = [f"and {len(said) - 3} more"] if len(said) > 3 else []
-    return "; ".join([f"not attempted: {', '.join(dict.fromkeys(missing))}"] * bool(missing) + said[:3] + more)
+    message = "; ".join([f"not attempted: {', '.join(dict.fromkeys(missing))}"] * bool(missing) + said[:3] + more)
+    return "".join(filter(str.isprintable, message))
 
 
 # --- A whole course --------------------------------------------------------------------------------------------------
@@ -439,7 +540,7 @@ def grade(submitted: Path, out: Path, seconds: float) -> list[Grade]:
     for student in students:
         for name, blank in releases.items():
             print(f"{student.name}, {name}: ", end="", flush=True)
-            message = grade_one(student, name, blank, course, seconds, secret=(HERE, out, submitted))
+            message = grade_one(student, name, blank, course, seconds)
             messages[student.name, name] = message
             print(message or "graded", flush=True)
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
@@ -459,9 +560,7 @@ def grade(submitted: Path, out: Path, seconds: float) -> list[Grade]:
     return grades
 
 
-def grade_one(
-    student: Path, name: str, blank: NotebookNode, course: Path, seconds: float, secret: Sequence[Path]
-) -> str:
+def grade_one(student: Path, name: str, blank: NotebookNode, course: Path, seconds: float) -> str:
     """Grade one submission, unless it was graded before as it is.
 
     What was stopped then is run again if it may take another time now.
@@ -482,7 +581,7 @@ def grade_one(
         forget(place, graded, mark)
         place.parent.mkdir(parents=True)
         place.write_text(book, encoding="utf-8")
-        if problem := run_apart(course, student.name, name, seconds, secret):
+        if problem := run_apart(course, student.name, name, seconds):
             forget(place, graded, mark)
             return problem
         with write_beside(mark) as partial:
@@ -530,7 +629,9 @@ def write_feedback(folder: Path, course: Path, grade: Grade) -> None:
     if autograded(course, grade.student, grade.assignment).is_file():
         try:
             succeed(open_course(course).generate_feedback(grade.assignment, grade.student), "no page")
-            text = (course / "feedback" / grade.student / grade.assignment / page.name).read_text(encoding="utf-8")
+            text = locked(
+                (course / "feedback" / grade.student / grade.assignment / page.name).read_text(encoding="utf-8")
+            )
         except GradingError as problem:
             grade.message = "; ".join(filter(None, (grade.message, str(problem))))
     with write_beside(page) as partial:
