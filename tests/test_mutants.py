@@ -51,6 +51,7 @@ def test_a_line_of_equivalents_is_a_module_its_changed_code_and_a_reason(run, tm
     assert {module for module, _ in run.equivalents()} <= set(run.MODULES)
 
 
+@pytest.mark.slow
 def test_mutants_are_killed_survive_or_are_known_to_be_equivalent(run, tmp_path):
     pytest.importorskip("mutmut", reason="mutmut is not installed: `make mutants` installs it")
     if sys.platform == "win32":

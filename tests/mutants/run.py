@@ -46,7 +46,7 @@ source_paths = ["course_utils"]
 only_mutate = ["course_utils/{module}.py"]
 also_copy = ["figures", "conftest.py"]
 pytest_add_cli_args_test_selection = [{tests}]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-seed=0"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:nbval", "-p", "hypothesis", "--hypothesis-seed=0"]  # imported once
 process_isolation = "forkserver"
 use_git_change_detection = false
 debug = true
