@@ -9,6 +9,7 @@
 # make test-machines    run lessons and numerical tests as on four other kinds of machine, and say what is close to its tolerance
 # make test-gpu WHEELS=FOLDER    run GPU tests and lessons beside an NVIDIA GPU, without a network      make wheels WHEELS=FOLDER    fill that folder
 # make test-alone    run each notebook alone, in an empty folder       (some: ALONE='0[67]*')
+# make mutants    change the package in one place at a time, and say which changes no test notices    (some: MUTANTS='splits --all')
 # make test-browser    go through every lesson in a real browser
 # make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest
 # make lint    style      make clean-data    empty the cache folder, asking first (YES=1: not)      make clean    remove the set-up
@@ -24,8 +25,8 @@ LAB_ARGS ?=
 # In a container one is often root, and JupyterLab then starts only when told so.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: install install-instructor lab test test-slow test-machines test-gpu wheels test-alone test-browser test-oldest test-newest notebooks results figures \
-	colab assignments grade lint clean-data clean
+.PHONY: install install-instructor lab test test-slow test-machines test-gpu wheels test-alone mutants test-browser test-oldest test-newest notebooks \
+	results figures colab assignments grade lint clean-data clean
 
 install: $(INSTALLED)
 
@@ -75,6 +76,10 @@ wheels: install
 
 test-alone: install
 	COURSE_ALONE='$(or $(ALONE),*)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=0 tests/test_alone.py
+
+mutants: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[mutants]'
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 test-browser: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[browser]'

@@ -292,6 +292,8 @@ def test_crossval_goes_through_folds_and_goes_on(tones, tmp_path):
         json.loads((tmp_path / f"fold{f}" / "evaluation.json").read_text(encoding="utf-8"))["mAP"] for f in (1, 2, 3)
     ]
     assert summary["mean"]["mAP"] == pytest.approx(sum(single) / 3)
+    squares = sum((value - sum(single) / 3) ** 2 for value in single)
+    assert summary["stdev"]["mAP"] == pytest.approx((squares / 2) ** 0.5)  # of a sample: n − 1
 
 
 @pytest.mark.parametrize("form", ["mel", "wav"])

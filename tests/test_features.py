@@ -92,8 +92,12 @@ def test_istft_refuses_what_it_cannot_invert():
         features.istft(features.stft(noise, 256, 256), 256)
     spectrum = features.stft(noise, 256, 64)
     assert len(features.istft(spectrum, 64, length=4222)) == 4222  # almost to the end of the last window
-    with pytest.raises(ValueError, match="cover 4,222 samples without a gap, not 4,224"):
+    with pytest.raises(ValueError) as caught:
         features.istft(spectrum, 64, length=4224)
+    assert str(caught.value) == (
+        "the windows cover 4,222 samples without a gap, not 4,224: "
+        "ask for a smaller length, or take the STFT with a smaller hop_length"
+    )
     with pytest.raises(ValueError, match="belongs to 129 bins"):
         features.istft(features.stft(noise, 512, 64), 64, window=torch.hann_window(256))
     for wrong in ({"hop_length": 0}, {"length": -5}):
@@ -315,6 +319,34 @@ def test_a_constant_and_an_alternating_signal_by_hand():
     assert steady.shape == (3, 5) and torch.allclose(steady.abs(), torch.tensor([4.0, 0, 0])[:, None].expand(3, 5))
     jumping = features.stft(torch.tensor([1.0, -1] * 4), 4, 4, window, center=False)
     assert torch.allclose(jumping.abs(), torch.tensor([0.0, 0, 4])[:, None].expand(3, 2), atol=1e-6)
+
+
+def test_istft_by_itself_takes_the_course_hop_and_a_hann_window_as_precise_as_the_spectrum():
+    noise = torch.randn(6144, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    back = features.istft(features.stft(noise))
+    assert back.dtype == torch.float64 and back.shape == noise.shape and (back - noise).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("hop_length", "length"), [(1, None), (2, 0), (2, 1)])
+def test_the_smallest_hop_and_length(hop_length, length):
+    noise = torch.randn(100, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    back = features.istft(features.stft(noise, 16, hop_length), hop_length, length=length)
+    assert torch.allclose(back, noise if length is None else noise[:length], atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [1e-3, 1e3])
+def test_the_level_of_the_window_does_not_matter_on_the_way_back(level):
+    noise = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    window = level * torch.hann_window(64, dtype=torch.float64)
+    back = features.istft(features.stft(noise, 64, 16, window), 16, window, length=1000)
+    assert torch.allclose(back, noise, atol=1e-10)
+
+
+def test_everything_stays_on_the_device_of_the_sound():
+    sound = torch.empty(2, 6000, device="meta")
+    assert features.stft(sound).device.type == features.power_spectrogram(sound, 256, 64).device.type == "meta"
+    assert features.SpecAugment()(torch.empty(2, 64, 100, device="meta")).device.type == "meta"
+    assert features.add_noise(torch.empty(64, 100, device="meta"), 3.0).device.type == "meta"
 
 
 def test_defaults_are_those_of_the_course():

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from conftest import make_dataset
-from course_utils import audio, experiment, features, files, storage
+from course_utils import audio, experiment, features, files, mixing, storage
 from course_utils.configuration import Config, Recipe
 from course_utils.datasets import ClipCache, DatasetError, open_folder
 from course_utils.files import NoRoomError
@@ -62,6 +62,20 @@ def test_noise_on_the_stored_mel_is_at_its_ratio_and_repeatable(tmp_path, cache)
     power, with_noise = (10 ** (stored[7][0].double() / 10) for stored in (clean, noisy))
     assert 10 * torch.log10(power.sum() / (with_noise - power).sum()) == pytest.approx(10.0, abs=0.1)
     assert torch.equal(noisy[7][0], again[7][0]) and not torch.equal(noisy[7][0], noisy[8][0])
+
+
+def test_noise_differs_between_mixtures_of_the_same_sound_and_between_seeds(tmp_path, cache):
+    plan = mixing.plan_of(np.array([[3, 50], [3, 50], [3, 50]]), cache.clips, TEN, "train")
+    first, second, third = (
+        torch.stack([mel for mel, _ in (StoredMixtures(folder)[row] for row in range(3))])
+        for folder in (
+            write_set(tmp_path / str(i), "mel", cache, plan, TEN, Recipe(), MEL, 10.0, seed, progress=False)
+            for i, seed in enumerate((0, 0, 1))
+        )
+    )
+    assert torch.equal(first, second)
+    sounds = [*first, *third]
+    assert not any(torch.equal(one, other) for i, one in enumerate(sounds) for other in sounds[:i])
 
 
 def test_the_wav_form_has_files_and_a_table_with_both_clips(tmp_path, cache):
