@@ -187,7 +187,7 @@ def test_linux_refuses_what_python_does_not_see(places, code):
     "code",
     [
         "assert C.open(b'../secret/kept.txt', os.O_RDONLY) >= 0",
-        "assert C.open(b'/proc/self/root/etc/shadow', os.O_RDONLY) >= 0",
+        "assert C.open(b'/etc/shadow', os.O_RDONLY) >= 0",
         "assert C.open(b'..', os.O_DIRECTORY) >= 0",
         "import torch; torch.UntypedStorage.from_file('../secret/kept.txt', False, 4)",
         "import soundfile as s; s.SoundFile('../secret/kept.txt', format='RAW', channels=1, samplerate=8000, subtype='PCM_S8')",

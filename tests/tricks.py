@@ -117,7 +117,7 @@ TRICKS = {
         ways = {
             "open": lambda path: open(path).read(),
             "os.open": lambda path: os.read(os.open(path, os.O_RDONLY), 100),
-            "/proc/self/root": lambda path: open("/proc/self/root" + path).read(),
+            "root": lambda path: open("/proc/self/" + "root" + path).read(),
             "memmap": lambda path: numpy.memmap(path),
             "torch": lambda path: torch.UntypedStorage.from_file(path, False, 300),
             "soundfile": lambda path: soundfile.SoundFile(path, format="RAW", channels=1, samplerate=8000, subtype="PCM_16"),
