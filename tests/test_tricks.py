@@ -117,7 +117,7 @@ def test_the_page_of_honest_work_keeps_plots_and_players(together):
     assert "was left out" not in page and "<h2" in page and "<script nonce=" in page
 
 
-# --- All twenty-two, each alone --------------------------------------------------------------------------------------
+# --- All, each alone -----------------------------------------------------------------------------------------------
 
 ALONE = tuple(student for student in tricks.TRICKS if student != "01_right")
 
