@@ -26,10 +26,10 @@ import numpy as np
 from numpy.random import Generator
 from scipy import fft, signal
 from scipy.io import wavfile
-from tqdm.auto import tqdm
 
 from course_utils.audio import SAMPLE_RATE
 from course_utils.files import build_beside, need_room
+from course_utils.progress import bar
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 VERSION = 1  # raise it when the audio or the table changes; callers put it into the folder's name
@@ -808,9 +808,9 @@ def _without_main() -> Iterator[None]:
         vars(main).update(kept)
 
 
-def _write_all(recordings: Sequence[Recording], folder: Path, workers: int, progress: bool) -> None:
+def _write_all(recordings: Sequence[Recording], folder: Path, workers: int, progress: bool | None) -> None:
     done = 0
-    with tqdm(total=len(recordings), desc="mini", unit="recording", disable=not progress) as bar:
+    with bar(what="mini", total=len(recordings), unit="recording", progress=progress, leave=True) as shown:
         if workers > 1:
             try:
                 # "spawn" everywhere: a fork of a process with threads (torch, a notebook) may hang.
@@ -820,15 +820,15 @@ def _write_all(recordings: Sequence[Recording], folder: Path, workers: int, prog
                         results = pool.map(_write, recordings, [folder] * len(recordings), chunksize=4)
                     for _ in results:
                         done += 1
-                        bar.update()
+                        shown.update()
             except BrokenProcessPool:  # a machine that allows no more processes: go on in this one
                 pass
         for recording in recordings[done:]:
             _write(recording, folder)
-            bar.update()
+            shown.update()
 
 
-def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None = None) -> Path:
+def build(root: Path, seed: int = 0, progress: bool | None = None, workers: int | None = None) -> Path:
     """Generate the data set into folder `root`, or return at once if it is there.
 
     The folder appears when it is complete: an interruption leaves none.
@@ -836,7 +836,7 @@ def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None 
     Args:
         root: The folder to make: `audio/fold1` … `audio/fold10` and `metadata/UrbanSound8K.csv`.
         seed: The same seed gives the same audio, bit for bit, with any number of workers.
-        progress: Whether to show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
         workers: Processes to use; None takes the CPU cores of this machine, eight at most.
 
     Returns:

@@ -17,10 +17,10 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 import pooch
-from tqdm.auto import tqdm
 
 from course_utils.datasets.table import DatasetError, open_folder, parse_name
 from course_utils.files import alone_in, build_beside, is_partial, need_room, write_beside
+from course_utils.progress import bar
 
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
 MD5 = "9aa69802bbf37fb986f71ec1483a196e"
@@ -39,14 +39,14 @@ class DownloadError(DatasetError):
     """A download that did not end well; what has arrived is kept unless the message says otherwise."""
 
 
-def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) -> Path:
+def download(root: Path, url: str = URL, md5: str = MD5, progress: bool | None = None) -> Path:
     """Download and unpack the whole data set, going on where an earlier attempt stopped.
 
     Args:
         root: The folder to hold it; the clips come to `root/UrbanSound8K/audio`.
         url: The archive's address.
         md5: Its MD5 sum.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         The folder `root/UrbanSound8K`.
@@ -66,14 +66,14 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
     return target
 
 
-def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Path:
+def stream(root: Path, clips: int, url: str = URL, progress: bool | None = None) -> Path:
     """Take the first clips out of the archive while it arrives, and stop the download there.
 
     Args:
         root: The folder to hold them; the clips come to `root/UrbanSound8K/audio`.
         clips: How many clips to have in the end; those that are there already count.
         url: The archive's address.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         The folder `root/UrbanSound8K`.
@@ -94,7 +94,7 @@ def _clips_in(target: Path) -> set[str]:
     return {path.name for path in target.glob("audio/fold*/*.wav") if parse_name(path.name)}
 
 
-def _download(root: Path, target: Path, url: str, md5: str, progress: bool) -> None:
+def _download(root: Path, target: Path, url: str, md5: str, progress: bool | None) -> None:
     archive = root / "UrbanSound8K.tar.gz"
     for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
         shutil.rmtree(leftover)
@@ -115,13 +115,13 @@ def _download(root: Path, target: Path, url: str, md5: str, progress: bool) -> N
     archive.unlink()
 
 
-def _stream(target: Path, clips: int, url: str, progress: bool) -> None:
+def _stream(target: Path, clips: int, url: str, progress: bool | None) -> None:
     for half in filter(is_partial, target.glob("audio/fold*/.*")):  # of a process that was killed
         half.unlink()
     have = _clips_in(target)
-    bar = tqdm(desc="clips", total=clips, initial=len(have), unit="clip", disable=not progress)
+    shown = bar(what="clips", total=clips, initial=len(have), unit="clip", progress=progress, leave=True)
     try:
-        with bar, _connect(url) as response, tarfile.open(fileobj=response, mode="r|gz") as archive:
+        with shown, _connect(url) as response, tarfile.open(fileobj=response, mode="r|gz") as archive:
             for member in archive:
                 if not _is_wanted(member) or PurePosixPath(member.name).name in have:
                     continue
@@ -131,7 +131,7 @@ def _stream(target: Path, clips: int, url: str, progress: bool) -> None:
                     shutil.copyfileobj(source, file)
                 if place.suffix == ".wav":
                     have.add(place.name)
-                    bar.update()
+                    shown.update()
                 if len(have) >= clips:
                     return
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
@@ -163,7 +163,7 @@ def _connect(url: str, start: int = 0) -> http.client.HTTPResponse:
     return urllib.request.urlopen(request, timeout=60)
 
 
-def _fetch(url: str, partial: Path, progress: bool) -> None:
+def _fetch(url: str, partial: Path, progress: bool | None) -> None:
     """Download into `partial`, appending to what is there; try again when the connection breaks off."""
     failures = 0
     while True:
@@ -184,7 +184,7 @@ def _fetch(url: str, partial: Path, progress: bool) -> None:
             time.sleep(0.2 * 2**failures)
 
 
-def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
+def _fetch_rest(url: str, partial: Path, progress: bool | None) -> None:
     start = partial.stat().st_size if partial.exists() else 0
     try:
         response = _connect(url, start)
@@ -200,20 +200,20 @@ def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
             raise DownloadError(f"{url}: the server gives {length!r} as the length of the file; try again later")
         rest = int(length)
         need_room(partial.parent, rest + (start + rest) * _UNPACKED_OVER_PACKED)
-        bar = tqdm(desc="download", total=start + rest, initial=start, unit="B", unit_scale=True, disable=not progress)
-        with bar, partial.open("ab" if start else "wb") as file:
+        shown = bar(what="download", total=start + rest, initial=start, unit="B", progress=progress, leave=True)
+        with shown, partial.open("ab" if start else "wb") as file:
             while block := response.read(_BLOCK):
                 file.write(block)
-                bar.update(len(block))
+                shown.update(len(block))
     if rest and partial.stat().st_size < start + rest:
         raise ConnectionError(f"the connection broke off after {partial.stat().st_size} of {start + rest} bytes")
 
 
-def _unpack(archive: Path, target: Path, progress: bool) -> None:
+def _unpack(archive: Path, target: Path, progress: bool | None) -> None:
     """Unpack beside the target, safely (no member may leave the folder), and rename; streamed clips are replaced."""
     try:
         with build_beside(target.with_name(f"{target.name}-whole")) as partial, tarfile.open(archive) as file:
-            for member in tqdm(file, "unpack", unit="file", disable=not progress):
+            for member in bar(file, "unpack", unit="file", progress=progress):
                 file.extract(member, partial, filter="data")
     except OSError as error:
         if error.errno == errno.ENOSPC:
