@@ -8,6 +8,7 @@ that share the folder need a file system with locks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -368,8 +369,9 @@ def _publish(
         "importances": rounded(_importances(study, space)) if len(complete) >= _TO_WEIGH else {},
     }
     path = out / "sweep.json"
-    if path.is_file() and (there := read(path))["trials"] == found["trials"]:
-        return there
+    with contextlib.suppress(ConfigurationError):  # there is none yet, or it is damaged: the journal has it all
+        if (there := read(path))["trials"] == found["trials"]:
+            return there
     if finished:
         write_json(path, found)
     return found

@@ -455,6 +455,18 @@ def test_a_network_that_diverges_ends_in_a_sentence_and_is_never_best(tones, tmp
     assert not (tmp_path / "sweep" / "sweep.json").exists() or "1e+30" not in result.stdout
 
 
+def test_a_name_that_the_terminal_cannot_show_is_predicted_and_saved(run, tones, tmp_path):
+    path = tmp_path / "\u00fc.wav"
+    shutil.copy(next(tones.rglob("*.wav")), path)
+    plain = os.environ | {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "course_utils", "predict", "--run", run, path, "--save", tmp_path / "found"]
+    result = subprocess.run(command, env=plain, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert {file.name for file in (tmp_path / "found").iterdir()} == {
+        f"\u00fc.wav.{end}" for end in ("csv", "json", "png")
+    }
+
+
 def test_one_bad_name_costs_no_other_file(run, tones, tmp_path):
     path = next(tones.rglob("*.wav"))
     bad, long = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.wav"), tmp_path / ("a" * 244 + ".wav")

@@ -119,6 +119,15 @@ def test_the_table_has_the_best_first_and_the_pruned_last():
     assert list(table.index) == [2, 0, 1, 3] and table["a"].tolist() == [4, 0, 2, 6]
 
 
+def test_results_that_were_damaged_are_made_again_from_the_journal(base, swept, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(swept[0], folder)
+    for damaged in ("", "{", "[1]", '{"format": 9}'):
+        (folder / "sweep.json").write_text(damaged)
+        assert run(base, folder, 3)[0] == swept[1]
+        assert sweep.read(folder / "sweep.json")["trials"] == swept[1]["trials"]
+
+
 def test_the_same_number_again_does_nothing_and_a_larger_one_goes_on(base, swept, tmp_path, monkeypatch):
     folder = tmp_path / "sweep"
     shutil.copytree(swept[0], folder)
