@@ -211,8 +211,10 @@ class GuardedExecute(Execute):
         self.run_in_kernel(cell, self.index)
         answers = [output.data[MIME] for output in cell.outputs if MIME in output.get("data", {})]
         self.said += settled([output for output in cell.outputs if output.output_type == "stream"])
-        for output in cell.outputs:
-            if output.output_type == "error" and (output.ename in STOPPED or not answers):
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        # What this script has put there explains the error that it caused.
+        for output in sorted(errors, key=lambda output: output.ename not in STOPPED):
+            if output.ename in STOPPED or not answers:
                 raise Stopped(output.ename, output.evalue)
         if len(answers) != 1 or not isinstance(answers[0], str):
             raise Stopped(
