@@ -372,7 +372,10 @@ def _prepare_stored(config: Config) -> Mixtures:
             raise DatasetError(f"{config.data}: no mixtures for {role}")
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
     test = plan[plan["split"] == "test"]
-    notes = [f"{Path(config.data).name}: stored {form} form, made by {whole.configuration['recipe']}", f"mixtures: {counts}"]
+    notes = [
+        f"{Path(config.data).name}: stored {form} form, made by {whole.configuration['recipe']}",
+        f"mixtures: {counts}",
+    ]
     notes.append(_audit_stored(plan).describe())
     recordings = test[["first_fsID", "second_fsID"]].to_numpy()
     fingerprint, sound = whole.configuration["plan_hash"], whole.configuration["sound"]

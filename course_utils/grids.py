@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, product
 from pathlib import Path
@@ -24,6 +24,8 @@ need_torch()
 import torch  # noqa: E402
 
 FORMAT = 1  # of a results file
+BEFORE_CORRECTION = "intervals: before a correction; a recording that a mixture holds twice counted twice"
+_BOOTSTRAP = "once"  # how a recording counts that a mixture holds twice; runs without this field counted it twice
 
 
 @dataclass(frozen=True)
@@ -306,7 +308,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
         `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
         `combinations` (`true` and `predicted`, one ID a test mixture) and `notes`; and `further`, a report for each other
         test: of a split by clips those of `experiment.by_acquaintance`, and those of `Grid.also_test`. The oldest files
-        lack `combinations` and `further`. A run with a `remark` was made in a way that the course has given up since.
+        lack `combinations` and `further`, and `bootstrap`, how the intervals count a recording that is in a mixture twice. A run with a `remark` was made in a way that the course has given up since.
 
     Raises:
         ConfigurationError: If it is not such a file.
@@ -357,17 +359,24 @@ def origin(results: dict[str, Any]) -> str:
         results: As `read_results` gives it.
 
     Returns:
-        A line, and one for each remark.
+        A line, one if the intervals are from before their correction, and one for each remark.
     """
     remarks: dict[str, list[str]] = {}
     for name, run in results["runs"].items():
         if "remark" in run:
             remarks.setdefault(run["remark"], []).append(name)
     lines = [results["command"]]
+    if is_before_correction(results["runs"].values()):
+        lines.append(BEFORE_CORRECTION)
     for remark, names in remarks.items():
         which = "all runs" if len(names) == len(results["runs"]) else "; ".join(names)
         lines.append(f"{remark}: {which}")
     return "\n".join(lines)
+
+
+def is_before_correction(runs: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether the intervals of some runs count a recording twice that a mixture holds twice."""
+    return any(run.get("bootstrap") != _BOOTSTRAP for run in runs)
 
 
 def trained(name: str) -> Path:
@@ -436,9 +445,10 @@ def _outcome(
         "scored_epoch": training.scored_epoch(state, config),
         "history": rounded(history.drop(columns="seconds").to_dict("list")),
         "report": rounded(result.report),
+        "bootstrap": _BOOTSTRAP,
         "combinations": {
             "true": result.scores.combination.tolist(),
             "predicted": result.scores.predicted_combination.tolist(),
         },
-        "notes": [line.replace(str(data.root), "FOLDER") for note in result.notes for line in note.splitlines()],
+        "notes": [line for note in result.notes for line in note.splitlines()],
     }

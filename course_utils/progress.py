@@ -27,7 +27,7 @@ def bar(
     Args:
         items: What to go through; None for a bar that is updated by hand.
         what: What is being done.
-        unit: Of what is counted.
+        unit: Of what is counted; B, for bytes, is shown in kB and MB.
         progress: Whether to show it; None only where the output is a terminal.
         total: How many there are, if `items` does not say.
         initial: How many are done already.
@@ -37,4 +37,4 @@ def bar(
         A bar of tqdm, to iterate over or to update.
     """
     is_hidden = not sys.stderr.isatty() if progress is None else not progress
-    return tqdm(items, what, total, leave, initial=initial, unit=unit, disable=is_hidden)
+    return tqdm(items, what, total, leave, initial=initial, unit=unit, unit_scale=unit == "B", disable=is_hidden)

@@ -56,6 +56,7 @@ NOTES = (
     "The clips are copies that went through Vorbis at 22,050 Hz. `python -m course_utils data measured` selects the same 2,148 "
     "from the official release; on those the figures will differ a little.",
 )
+_BEFORE_CORRECTION = "The intervals are from before a correction: in these, a recording that both clips of a mixture come from counted twice."
 
 
 def run_all(
@@ -126,7 +127,9 @@ def collect(folders: Mapping[str, Path | str]) -> dict[str, Any]:
                 )
             row[size] = _entry(run) if run else None
         rows.append(row)
-    return {"format": FORMAT, "command": COMMAND, "notes": list(NOTES), "rows": rows}
+    runs = [run for files in measured.values() for experiments in files.values() for run in experiments.values()]
+    notes = [*NOTES, _BEFORE_CORRECTION] if grids.is_before_correction(runs) else list(NOTES)
+    return {"format": FORMAT, "command": COMMAND, "notes": notes, "rows": rows}
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from course_utils import files
 from course_utils.datasets import open_folder, urbansound8k
 from course_utils.datasets.urbansound8k import DownloadError
 from course_utils.files import NoRoomError
@@ -67,7 +70,7 @@ ARCHIVE = make_archive()
 class Server:
     """Serves one archive; `cuts` says after how many bytes each connection breaks off."""
 
-    def __init__(self, archive=ARCHIVE, cuts=(), ranges=True, status=200):
+    def __init__(self, archive=ARCHIVE, cuts=(), ranges=True, status=200, length=None):
         self.requests, self.sent, cuts = [], 0, list(cuts)
         owner = self
 
@@ -83,7 +86,7 @@ class Server:
                     self.send_error(416)
                     return
                 self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(archive) - start))
+                self.send_header("Content-Length", length or str(len(archive) - start))
                 self.end_headers()
                 stop = cuts.pop(0) if cuts else len(archive)
                 for begin in range(start, min(start + stop, len(archive)), 1 << 16):
@@ -217,6 +220,54 @@ def test_kept_data_are_found_again(tmp_path):
         count = len(server.requests)
         download(tmp_path, server)
         assert len(server.requests) == count
+
+
+@pytest.mark.parametrize("length", ["abc", "1.5", "-7"])
+def test_a_length_that_is_no_number_is_said(tmp_path, length):
+    with (
+        Server(length=length) as server,
+        pytest.raises(DownloadError, match=f"gives '{length}' as the length") as caught,
+    ):
+        download(tmp_path, server)
+    assert len(server.requests) == 1 and server.url in str(caught.value)
+
+
+ALONE = """
+import sys
+from course_utils.files import alone_in
+with alone_in(sys.argv[1], "downloads UrbanSound8K"):
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "get", [download, lambda root, server: urbansound8k.stream(root, 5, server.url, progress=False)]
+)
+def test_two_at_once_do_not_download_into_one_folder(tmp_path, monkeypatch, get):
+    monkeypatch.setattr(files, "_PATIENCE", 0.1)
+    other = subprocess.Popen(
+        [sys.executable, "-c", ALONE, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "begun\n"
+    with Server() as server:
+        with pytest.raises(files.FolderInUseError, match="another process downloads UrbanSound8K there; wait until"):
+            get(tmp_path, server)
+        assert server.requests == []
+        other.kill()
+        other.communicate()
+        get(tmp_path, server)
+    assert len(open_folder(tmp_path).clips) >= 5 and not (tmp_path / ".lock").exists()
+
+
+def test_what_a_killed_stream_left_is_deleted_and_counts_as_nothing(tmp_path):
+    folder = tmp_path / "UrbanSound8K" / "audio" / "fold1"
+    folder.mkdir(parents=True)
+    for i in range(5):
+        (folder / f".{100 + i}-{i}-0-0-abcdefg{i}.part.wav").write_bytes(b"RIFF")
+    with Server() as server:
+        urbansound8k.stream(tmp_path, 5, server.url, progress=False)
+    assert len(open_folder(tmp_path).clips) == 5 and not list(tmp_path.rglob("*.part.wav"))
 
 
 @pytest.mark.parametrize(

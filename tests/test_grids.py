@@ -289,4 +289,4 @@ def test_no_place_of_this_machine_gets_into_the_results(tones, tmp_path, base, o
     monkeypatch.setattr(datasets, "measured_clips", lambda: names)
     run(dataclasses.replace(base, data="measured"), tmp_path)
     text = (tmp_path / "small.json").read_text()
-    assert "in FOLDER" in text and str(own_cache) not in text and str(tones) not in text
+    assert "120 clips" in text and str(own_cache) not in text and str(tones) not in text

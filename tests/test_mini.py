@@ -1,6 +1,10 @@
 """The generated data set: its layout, its statistics, and that it is the same everywhere."""
 
 import hashlib
+import os
+import subprocess
+import sys
+import time
 from itertools import combinations
 from pathlib import Path
 
@@ -167,6 +171,55 @@ def test_same_seed_same_set(table):
     np.testing.assert_array_equal(mini.synthesise(one), mini.synthesise(one))
 
 
+# Number in the plan → samples, RMS, RMS of the difference from sample to sample, the samples at 1/4, 1/2 and 3/4, and the
+# power from 0, 200, 800 and 3,200 Hz on, as a part of all. One recording of each class, and two more.
+GOLDEN = {
+    3: [249165, 0.101394, 0.0172961, -1305.0, -1230.0, 858.0, 0.467655, 0.431218, 0.0955922, 0.00553543],
+    23: [191394, 0.119192, 0.059809, 2642.0, 5182.0, 2029.0, 0.0493088, 0.113714, 0.791579, 0.045398],
+    33: [250929, 0.0464316, 0.01268, -165.0, 488.0, -1281.0, 0.028104, 0.65713, 0.300307, 0.0144591],
+    53: [182133, 0.0295692, 0.00730381, -178.0, -238.0, 65.0, 0.00539775, 0.663843, 0.328859, 0.00190045],
+    73: [298998, 0.108954, 0.0546784, 626.0, -2358.0, 541.0, 0.0167211, 0.337209, 0.580468, 0.0656023],
+    93: [254898, 0.0094517, 0.00377249, -24.0, -639.0, 290.0, 0.391296, 0.333728, 0.221474, 0.0535024],
+    113: [143325, 0.0411767, 0.0277564, 10.0, 2133.0, -128.0, 0.0742396, 0.220468, 0.492651, 0.212642],
+    123: [206829, 0.0227103, 0.0133482, -458.0, 164.0, -555.0, 0.507027, 0.111091, 0.229517, 0.152365],
+    143: [258867, 0.197277, 0.0572612, 5714.0, 7646.0, 11816.0, 0.00560774, 0.321841, 0.667517, 0.00503355],
+    163: [251370, 0.0526679, 0.0143216, 495.0, -295.0, 507.0, 0.365558, 0.387966, 0.235959, 0.010517],
+    117: [110250, 0.0264654, 0.0124915, 3588.0, -2.0, 24.0, 0.149582, 0.470178, 0.298051, 0.0821889],
+    172: [209916, 0.0640042, 0.0134755, -880.0, -3015.0, -1144.0, 0.0218619, 0.896208, 0.0756664, 0.00626334],
+}
+
+
+@pytest.mark.parametrize("number", GOLDEN)
+def test_the_sound_is_that_of_this_version(number):
+    """If this fails because the synthesis has changed: raise `mini.VERSION`, and write these numbers anew."""
+    assert mini.VERSION == 1
+    samples = mini.synthesise(mini.plan(0)[number]) / 32_768.0
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    edges = np.searchsorted(np.fft.rfftfreq(len(samples), 1 / 22_050), [0, 200, 800, 3_200, 11_026])
+    bands = np.add.reduceat(power, edges[:-1]) / power.sum()
+    length, rms, difference, *rest = GOLDEN[number]
+    assert len(samples) == length
+    levels = [np.sqrt(np.mean(samples**2)), np.sqrt(np.mean(np.diff(samples) ** 2))]
+    assert levels == pytest.approx([rms, difference], rel=1e-3)
+    quarters = [samples[length * k // 4] * 32_768 for k in (1, 2, 3)]
+    assert quarters == pytest.approx(rest[:3], rel=1e-3, abs=2)  # processors may round another way
+    assert bands == pytest.approx(rest[3:], rel=1e-3)
+
+
+def test_no_file_holds_the_time_at_which_it_was_made(tmp_path, monkeypatch):
+    recordings = [r for r in mini.plan(0) if any(part.subtype == "FLOAT" for part in r.slices)]
+    contents = []
+    for place in ("first", "second"):
+        folder = tmp_path / place
+        (folder / "audio" / f"fold{recordings[0].fold}").mkdir(parents=True)
+        mini._write(recordings[0], folder)
+        contents.append({path.name: path.read_bytes() for path in folder.rglob("*.wav")})
+    assert contents[0] == contents[1] and not any(b"PEAK" in content for content in contents[0].values())
+    (name,) = [recordings[0].name(part) for part in recordings[0].slices if part.subtype == "FLOAT"]
+    info = soundfile.info(next((tmp_path / "first").rglob(name)))
+    assert (info.format, info.subtype, info.samplerate) == ("WAV", "FLOAT", 22_050)
+
+
 def test_other_seed_other_set():
     first, second = mini.plan(0), mini.plan(1)
     assert len({r.fs_id for r in first} & {r.fs_id for r in second}) < 20
@@ -214,3 +267,71 @@ def test_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
         mini.build(tmp_path / "mini", progress=False, workers=1)
     assert len(calls) == 3
     assert list(tmp_path.iterdir()) == []
+
+
+MAKE = """
+import sys
+from pathlib import Path
+from course_utils.datasets import mini
+recordings = mini.plan(0)
+mini.plan = lambda seed: recordings * 20  # as long as it takes
+mini.build(Path(sys.argv[1]), progress=False, workers=2)
+"""
+
+
+def children_of(pid):
+    """The processes that one has started, as Linux lists them."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs Linux's list of processes"
+)
+def test_a_killed_build_leaves_no_workers(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", MAKE, tmp_path / "mini"])
+    deadline = time.time() + 120
+    while len(list(tmp_path.glob(".mini-*.part/audio/*/*.wav"))) < 8 and time.time() < deadline:
+        time.sleep(0.1)
+    children = children_of(process.pid)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.time() + 20
+    while any(map(is_alive, children)) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, children))
+    assert list(tmp_path.glob(".mini-*.part"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch, workers):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        recordings = mini.plan(0)[:12]
+        monkeypatch.setattr(mini, "plan", lambda seed: recordings)
+        monkeypatch.setattr(mini, "NEEDED_DISK", 1)
+        with pytest.raises(OSError, match=r"small: the disk is full; free some space and make `mini` again$"):
+            mini.build(small / "mini", progress=False, workers=workers)
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_folder_deleted_in_the_meantime_is_said(tmp_path):
+    with pytest.raises(OSError, match="gone: deleted while `mini` was made there; make it again"):
+        mini._write(mini.plan(0)[5], tmp_path / "gone")
+
+
+def test_a_write_that_the_system_refuses_is_said_also_out_of_another_process(tmp_path):
+    with pytest.raises(OSError, match=r"\.wav: cannot be written; look whether a quota limits your files"):
+        mini._write_all(mini.plan(0)[5:9], tmp_path, workers=2, progress=False)  # it has no folders

@@ -16,12 +16,11 @@ import samples
 import tricks
 
 SECONDS = 15  # what a cell may take
-# One submission with several tricks of a kind: on the tests, to read, to reach and harm, and on the page.
+# Several tricks in one submission: on the tests, on the page, and on the machine.
 TOGETHER = (
-    "04_drops_assertions+05_patches_all_the_time+18_is_equal_to_everything+20_runs_other_code",
-    "07_reads+08_disarms_the_guard+09_starts_a_child",
-    "10_uses_the_network+11_harms",
+    "20_runs_other_code+04_drops_assertions+18_is_equal_to_everything",
     "06_collects_tests+21_shows_live_html",
+    "07_reads+08_disarms_the_guard+09_starts_a_child+10_uses_the_network+11_harms",
 )
 
 
@@ -117,7 +116,7 @@ def test_the_page_of_honest_work_keeps_plots_and_players(together):
     assert "was left out" not in page and "<h2" in page and "<script nonce=" in page
 
 
-# --- All twenty-two, each alone --------------------------------------------------------------------------------------
+# --- All, each alone -----------------------------------------------------------------------------------------------
 
 ALONE = tuple(student for student in tricks.TRICKS if student != "01_right")
 

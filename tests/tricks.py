@@ -1,4 +1,4 @@
-"""Submissions to `octave_bands` that want points without right answers, or what is not theirs: twenty-two, each of one kind.
+"""Submissions to `octave_bands` that want points without right answers, or what is not theirs: two dozen, each of one kind.
 
     python tests/tricks.py FOLDER        then: make grade SUBMITTED=FOLDER
 
@@ -43,6 +43,24 @@ class Equal:
 
 def {name}(*arguments, **keywords):
     return Equal()
+"""
+
+# Answers that change what they are given, or are empty, so that nothing is left to compare.
+EMPTY = """
+import numpy as np
+import torch
+
+
+def {name}(first, *arguments, **keywords):
+    for one in (first, *arguments):
+        if isinstance(one, torch.Tensor):
+            one.zero_()
+        elif isinstance(one, np.ndarray):
+            one[...] = 0
+    if not isinstance(first, torch.Tensor):
+        return np.empty((0, 1))
+    shapes = {"octave_power": (*first.shape[:-1], 7, 1 + len(first.T) // keywords.get("hop_length", 512)), "twin": first.shape}
+    return torch.zeros(shapes.get("{name}", (0, 1)))
 """
 
 # What each does in a cell of its own before the first answer. All answers are wrong, but for those of `right`.
@@ -117,7 +135,7 @@ TRICKS = {
         ways = {
             "open": lambda path: open(path).read(),
             "os.open": lambda path: os.read(os.open(path, os.O_RDONLY), 100),
-            "/proc/self/root": lambda path: open("/proc/self/root" + path).read(),
+            "root": lambda path: open("/proc/self/" + "root" + path).read(),
             "memmap": lambda path: numpy.memmap(path),
             "torch": lambda path: torch.UntypedStorage.from_file(path, False, 300),
             "soundfile": lambda path: soundfile.SoundFile(path, format="RAW", channels=1, samplerate=8000, subtype="PCM_16"),
@@ -303,11 +321,37 @@ TRICKS = {
         display({"application/vnd.jupyter.widget-view+json": {"model_id": live}, "text/plain": live}, raw=True)
         print(live)
         """,
+    "22_leaves_nothing_to_compare": "",
+    "23_forges_answers": """
+        import builtins, json, sys
+        import exchange
+        from IPython.display import display
+
+        def are_twins(*arguments):
+            return True
+
+        right = {"application/vnd.course.answer": json.dumps({"value": True})}
+        handle = display(right, raw=True, display_id="right")
+        handle.update({"text/plain": "12"}, raw=True)
+        exchange.encode = lambda value: {"kept": 1}
+        exchange.answer = lambda question: display(right, raw=True)
+        kernel = get_ipython().kernel
+        send = kernel.session.send
+
+        def forge(stream, kind, content=None, *arguments, **keywords):
+            if kind == "execute_reply":
+                content = {"status": "ok", "execution_count": "<script>1</script>", "user_expressions": {}, "payload": []}
+            return None if kind == "error" else send(stream, kind, content, *arguments, **keywords)
+
+        kernel.session.send = forge
+        sys.modules["numpy"].allclose = builtins.isinstance
+        """,
 }
 # What some print at the end.
 ENDS = {
     "06_collects_tests": "print('\\n'.join(map(str, seen)))\nprint(seen)\nprint(In)",
 }
+ANSWERS = {"18_is_equal_to_everything": EQUAL, "22_leaves_nothing_to_compare": EMPTY}
 LIVE_WORDS = (
     "Words <script>alert('live')</script> <img src=x onerror=\"alert('live')\"> [x](javascript:alert('live'))\n\n=cmd()"
 )
@@ -326,7 +370,7 @@ def trick(blank: NotebookNode, student: str, places: dict[str, object]) -> Noteb
     book, kinds = copy.deepcopy(blank), student.split("+")
     for cell in book.cells:
         if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code":
-            answer = EQUAL if "18_is_equal_to_everything" in kinds else WRONG
+            answer = next((answer for kind, answer in ANSWERS.items() if kind in kinds), WRONG)
             cell.source = answer.replace("{name}", samples.cell_id(cell))
         elif samples.cell_id(cell) == "words" and "21_shows_live_html" in kinds:
             cell.source = LIVE_WORDS

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 from scipy import fft, signal
-from tqdm.auto import tqdm
+from scipy.io import wavfile
 
 from course_utils.audio import SAMPLE_RATE
 from course_utils.files import build_beside, need_room
+from course_utils.progress import bar
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 VERSION = 1  # raise it when the audio or the table changes; callers put it into the folder's name
@@ -746,7 +749,11 @@ def synthesise(recording: Recording) -> np.ndarray:
 
 
 def _write(recording: Recording, folder: Path) -> None:
-    """Make a recording and write its slices below `folder`."""
+    """Make a recording and write its slices below `folder`.
+
+    Raises:
+        OSError: If the disk is full, or the folder is gone.
+    """
     import soundfile
 
     samples = synthesise(recording)
@@ -758,10 +765,31 @@ def _write(recording: Recording, folder: Path) -> None:
         if part.channels == 2:  # a source a little to the left; the mean of the channels is the mono signal
             cut = np.stack([1.04 * cut, 0.96 * cut], axis=1)
         path = folder / "audio" / f"fold{recording.fold}" / recording.name(part)
-        soundfile.write(path, cut, part.rate, format=part.container, subtype=part.subtype)
+        try:
+            if part.subtype == "FLOAT":  # libsndfile would write the time into it
+                wavfile.write(path, part.rate, cut.astype(np.float32))
+            else:
+                soundfile.write(path, cut, part.rate, format=part.container, subtype=part.subtype)
+        except (soundfile.LibsndfileError, AssertionError, OSError):  # soundfile asserts that all is written
+            if not folder.is_dir():
+                raise OSError(f"{folder}: deleted while `mini` was made there; make it again") from None
+            if shutil.disk_usage(folder).free < 1 << 20:
+                raise OSError(f"{folder.parent}: the disk is full; free some space and make `mini` again") from None
+            raise OSError(f"{path}: cannot be written; look whether a quota limits your files") from None
 
 
 # --- The data set ----------------------------------------------------------------------------------------------------
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, whatever ended it."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -780,26 +808,27 @@ def _without_main() -> Iterator[None]:
         vars(main).update(kept)
 
 
-def _write_all(recordings: Sequence[Recording], folder: Path, workers: int, progress: bool) -> None:
+def _write_all(recordings: Sequence[Recording], folder: Path, workers: int, progress: bool | None) -> None:
     done = 0
-    with tqdm(total=len(recordings), desc="mini", unit="recording", disable=not progress) as bar:
+    with bar(what="mini", total=len(recordings), unit="recording", progress=progress, leave=True) as shown:
         if workers > 1:
             try:
                 # "spawn" everywhere: a fork of a process with threads (torch, a notebook) may hang.
-                with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+                spawn = multiprocessing.get_context("spawn")
+                with ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) as pool:
                     with _without_main():
                         results = pool.map(_write, recordings, [folder] * len(recordings), chunksize=4)
                     for _ in results:
                         done += 1
-                        bar.update()
+                        shown.update()
             except BrokenProcessPool:  # a machine that allows no more processes: go on in this one
                 pass
         for recording in recordings[done:]:
             _write(recording, folder)
-            bar.update()
+            shown.update()
 
 
-def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None = None) -> Path:
+def build(root: Path, seed: int = 0, progress: bool | None = None, workers: int | None = None) -> Path:
     """Generate the data set into folder `root`, or return at once if it is there.
 
     The folder appears when it is complete: an interruption leaves none.
@@ -807,7 +836,7 @@ def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None 
     Args:
         root: The folder to make: `audio/fold1` … `audio/fold10` and `metadata/UrbanSound8K.csv`.
         seed: The same seed gives the same audio, bit for bit, with any number of workers.
-        progress: Whether to show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
         workers: Processes to use; None takes the CPU cores of this machine, eight at most.
 
     Returns:
@@ -816,6 +845,7 @@ def build(root: Path, seed: int = 0, progress: bool = True, workers: int | None 
     Raises:
         FileExistsError: If `root` holds something that is not a finished set.
         NoRoomError: If the disk has too little room.
+        OSError: If the disk fills up, or the folder is deleted in the meantime.
     """
     import pandas as pd
 

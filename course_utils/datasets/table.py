@@ -126,7 +126,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
         refuse(table[column].isna(), lambda row, column=column: f"nothing in column {column}")
     for column in ("start", "end", "salience"):
         written = table[column] if column in table else pd.Series(np.nan, table.index)
-        numbers = pd.to_numeric(written, errors="coerce").astype(np.float64)
+        numbers = pd.to_numeric(written, errors="coerce")
         unclear = np.isinf(numbers) | (numbers.isna() & written.notna() & (column != "salience"))
         refuse(unclear, lambda row, column=column, written=written: f"{column} is in seconds, not {written[row]}")
         table[column] = numbers

@@ -17,10 +17,10 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 import pooch
-from tqdm.auto import tqdm
 
 from course_utils.datasets.table import DatasetError, open_folder, parse_name
-from course_utils.files import build_beside, need_room, write_beside
+from course_utils.files import alone_in, build_beside, is_partial, need_room, write_beside
+from course_utils.progress import bar
 
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
 MD5 = "9aa69802bbf37fb986f71ec1483a196e"
@@ -31,6 +31,7 @@ HOW_TO_GET_IT = (
 FOLDER = "UrbanSound8K"
 _ATTEMPTS = 5  # of a connection that breaks off
 _BLOCK = 1 << 20
+_DOING = "downloads UrbanSound8K"
 _UNPACKED_OVER_PACKED = 1.25  # of the disk space
 
 
@@ -38,33 +39,68 @@ class DownloadError(DatasetError):
     """A download that did not end well; what has arrived is kept unless the message says otherwise."""
 
 
-def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) -> Path:
+def download(root: Path, url: str = URL, md5: str = MD5, progress: bool | None = None) -> Path:
     """Download and unpack the whole data set, going on where an earlier attempt stopped.
 
     Args:
         root: The folder to hold it; the clips come to `root/UrbanSound8K/audio`.
         url: The archive's address.
         md5: Its MD5 sum.
-        progress: Show a progress bar.
+        progress: Show a progress bar; None: only in a terminal.
 
     Returns:
         The folder `root/UrbanSound8K`.
 
     Raises:
         DownloadError: If the connection breaks off repeatedly, the disk fills up, or the archive has another sum.
+        FolderInUseError: If another process downloads into the folder.
         NoRoomError: If the disk has too little room from the beginning.
     """
     root = Path(root)
     target = root / FOLDER
     if _is_complete(target):
         return target
+    with alone_in(root, _DOING):
+        if not _is_complete(target):  # another process may have ended just now
+            _download(root, target, url, md5, progress)
+    return target
+
+
+def stream(root: Path, clips: int, url: str = URL, progress: bool | None = None) -> Path:
+    """Take the first clips out of the archive while it arrives, and stop the download there.
+
+    Args:
+        root: The folder to hold them; the clips come to `root/UrbanSound8K/audio`.
+        clips: How many clips to have in the end; those that are there already count.
+        url: The archive's address.
+        progress: Show a progress bar; None: only in a terminal.
+
+    Returns:
+        The folder `root/UrbanSound8K`.
+
+    Raises:
+        DownloadError: If the connection breaks off before; the clips that are out stay, and count the next time.
+        FolderInUseError: If another process downloads into the folder.
+    """
+    target = Path(root) / FOLDER
+    if len(_clips_in(target)) < clips:
+        with alone_in(root, _DOING):
+            _stream(target, clips, url, progress)
+    return target
+
+
+def _clips_in(target: Path) -> set[str]:
+    """Return the names of the whole clips: halves have other names."""
+    return {path.name for path in target.glob("audio/fold*/*.wav") if parse_name(path.name)}
+
+
+def _download(root: Path, target: Path, url: str, md5: str, progress: bool | None) -> None:
     archive = root / "UrbanSound8K.tar.gz"
     for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
         shutil.rmtree(leftover)
     if archive.is_file() and (found := pooch.file_hash(str(archive), alg="md5")) != md5:
         raise DownloadError(f"{archive}: its MD5 sum is {found}, not {md5}; delete it, or put the right one there")
     if not archive.is_file():
-        root.mkdir(parents=True, exist_ok=True)
         partial = archive.with_name(archive.name + ".part")
         _fetch(url, partial, progress)
         found = pooch.file_hash(str(partial), alg="md5")
@@ -77,31 +113,15 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool = True) 
         partial.rename(archive)
     _unpack(archive, target, progress)
     archive.unlink()
-    return target
 
 
-def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Path:
-    """Take the first clips out of the archive while it arrives, and stop the download there.
-
-    Args:
-        root: The folder to hold them; the clips come to `root/UrbanSound8K/audio`.
-        clips: How many clips to have in the end; those that are there already count.
-        url: The archive's address.
-        progress: Show a progress bar.
-
-    Returns:
-        The folder `root/UrbanSound8K`.
-
-    Raises:
-        DownloadError: If the connection breaks off before; the clips that are out stay, and count the next time.
-    """
-    target = Path(root) / FOLDER
-    have = {path.name for path in target.glob("audio/fold*/*.wav")}
-    if len(have) >= clips:
-        return target
-    bar = tqdm(desc="clips", total=clips, initial=len(have), unit="clip", disable=not progress)
+def _stream(target: Path, clips: int, url: str, progress: bool | None) -> None:
+    for half in filter(is_partial, target.glob("audio/fold*/.*")):  # of a process that was killed
+        half.unlink()
+    have = _clips_in(target)
+    shown = bar(what="clips", total=clips, initial=len(have), unit="clip", progress=progress, leave=True)
     try:
-        with bar, _connect(url) as response, tarfile.open(fileobj=response, mode="r|gz") as archive:
+        with shown, _connect(url) as response, tarfile.open(fileobj=response, mode="r|gz") as archive:
             for member in archive:
                 if not _is_wanted(member) or PurePosixPath(member.name).name in have:
                     continue
@@ -111,13 +131,12 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool = True) -> Pat
                     shutil.copyfileobj(source, file)
                 if place.suffix == ".wav":
                     have.add(place.name)
-                    bar.update()
+                    shown.update()
                 if len(have) >= clips:
-                    return target
+                    return
     except (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException) as error:
         kept = f"{len(have)} clips are out and stay; run the same command again for the rest"
         raise DownloadError(f"{url}: {_reason(error)}; {kept}") from error
-    return target
 
 
 def _is_complete(target: Path) -> bool:
@@ -144,7 +163,7 @@ def _connect(url: str, start: int = 0) -> http.client.HTTPResponse:
     return urllib.request.urlopen(request, timeout=60)
 
 
-def _fetch(url: str, partial: Path, progress: bool) -> None:
+def _fetch(url: str, partial: Path, progress: bool | None) -> None:
     """Download into `partial`, appending to what is there; try again when the connection breaks off."""
     failures = 0
     while True:
@@ -165,7 +184,7 @@ def _fetch(url: str, partial: Path, progress: bool) -> None:
             time.sleep(0.2 * 2**failures)
 
 
-def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
+def _fetch_rest(url: str, partial: Path, progress: bool | None) -> None:
     start = partial.stat().st_size if partial.exists() else 0
     try:
         response = _connect(url, start)
@@ -176,22 +195,25 @@ def _fetch_rest(url: str, partial: Path, progress: bool) -> None:
     with response:
         if start and response.status != 206:  # the server sends all of it again
             start = 0
-        rest = int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length") or "0"
+        if not length.isdecimal():
+            raise DownloadError(f"{url}: the server gives {length!r} as the length of the file; try again later")
+        rest = int(length)
         need_room(partial.parent, rest + (start + rest) * _UNPACKED_OVER_PACKED)
-        bar = tqdm(desc="download", total=start + rest, initial=start, unit="B", unit_scale=True, disable=not progress)
-        with bar, partial.open("ab" if start else "wb") as file:
+        shown = bar(what="download", total=start + rest, initial=start, unit="B", progress=progress, leave=True)
+        with shown, partial.open("ab" if start else "wb") as file:
             while block := response.read(_BLOCK):
                 file.write(block)
-                bar.update(len(block))
+                shown.update(len(block))
     if rest and partial.stat().st_size < start + rest:
         raise ConnectionError(f"the connection broke off after {partial.stat().st_size} of {start + rest} bytes")
 
 
-def _unpack(archive: Path, target: Path, progress: bool) -> None:
+def _unpack(archive: Path, target: Path, progress: bool | None) -> None:
     """Unpack beside the target, safely (no member may leave the folder), and rename; streamed clips are replaced."""
     try:
         with build_beside(target.with_name(f"{target.name}-whole")) as partial, tarfile.open(archive) as file:
-            for member in tqdm(file, "unpack", unit="file", disable=not progress):
+            for member in bar(file, "unpack", unit="file", progress=progress):
                 file.extract(member, partial, filter="data")
     except OSError as error:
         if error.errno == errno.ENOSPC:

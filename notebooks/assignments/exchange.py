@@ -162,8 +162,7 @@ _seed = torch.initial_seed()
 def asked_for(remote: Remote, attribute: str | None, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     """Ask the student's kernel for an attribute of something, or for what a call of it gives back.
 
-    What the call changes in arrays and tensors that it gets is changed here as well. A seed that was set here since the last
-    question is set there first.
+    A seed that was set here since the last question is set there first.
     """
     global _seed
     seed, _seed = _seed, torch.initial_seed()
@@ -179,17 +178,25 @@ def asked_for(remote: Remote, attribute: str | None, arguments: list[Any], keywo
             kind, message = RuntimeError, f"{name}: {message}"
         raise kind(message)
     if "arguments" in said:
-        take_over(arguments, decode(said["arguments"]))
+        spoil(arguments, decode(said["arguments"]))
     return decode(said["value"], remote._ask if attribute or isinstance(remote._what, str) else None)
 
 
-def take_over(ours: Any, theirs: Any) -> None:
-    """Change arrays and tensors as they were changed in the student's kernel."""
+def spoil(ours: Any, theirs: Any) -> None:
+    """Fill what was changed in the student's kernel with NaN: a test sees that it was changed, and not into what."""
     if isinstance(ours, list) and isinstance(theirs, list):
         for one, other in zip(ours, theirs, strict=False):
-            take_over(one, other)
-    elif type(ours) is type(theirs) and isinstance(ours, (np.ndarray, torch.Tensor)) and ours.shape == theirs.shape:
-        ours[...] = theirs
+            spoil(one, other)
+    elif isinstance(ours, np.ndarray):
+        if ours.dtype.kind == "f" and not np.array_equal(ours, theirs, equal_nan=True):
+            ours[...] = math.nan
+    elif isinstance(ours, torch.Tensor) and ours.is_floating_point() and not same_tensor(ours, theirs):
+        ours.data.fill_(math.nan)
+
+
+def same_tensor(ours: torch.Tensor, theirs: Any) -> bool:
+    """Say whether a tensor came back as it went."""
+    return isinstance(theirs, torch.Tensor) and theirs.dtype == ours.dtype and torch.equal(ours, theirs)
 
 
 def decode(data: Any, ask: Callable[[bytes], str] | None = None) -> Any:

@@ -138,10 +138,9 @@ class GuardedExecute(Execute):
         self.store_widget_state, self.shutdown_kernel = False, "immediate"
         self.put_out: dict[tuple[int, bool], int] = {}
         self.end = ""
-        self.source = nbformat.read(
-            SOURCES / (name := resources["nbgrader"]["assignment"]) / f"{name}.ipynb", as_version=4
-        )
-        self.tests = Tests(self.source, self.ask, self.processor_time)
+        name = resources["nbgrader"]["assignment"]
+        source = nbformat.read(SOURCES / name / f"{name}.ipynb", as_version=4)
+        self.tests = Tests(source, self.ask, self.processor_time)
         self.results: dict[int, list[NotebookNode]] = {}
         metadata = copy.deepcopy(nb.metadata)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

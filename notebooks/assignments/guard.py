@@ -37,7 +37,8 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 # Rights of Landlock.
 WRITE_FILE, READ_FILE, READ_FOLDER, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 # System calls, with their numbers on x86_64 and aarch64 (0: has none). Refused are new sockets, other programs, signals to
-# others, a look into other processes, and what only an administrator may do.
+# others, a look into other processes and at what happens in folders, memory that stays after the kernel, and what only an
+# administrator may do.
 REFUSED = """
 socket 41 198  fork 57 0  vfork 58 0  execve 59 221  execveat 322 281  kill 62 129  rt_sigqueueinfo 129 138
 rt_tgsigqueueinfo 297 240  pidfd_send_signal 424 424  pidfd_open 434 434  pidfd_getfd 438 438  ptrace 101 117
@@ -47,7 +48,8 @@ bpf 321 280  perf_event_open 298 241  init_module 175 105  finit_module 313 273 
 kexec_load 246 104  kexec_file_load 320 294  reboot 169 142  swapon 167 224  swapoff 168 225  open_by_handle_at 304 265
 mknod 133 0  mknodat 259 33  settimeofday 164 170  clock_settime 227 112  clock_adjtime 305 266  adjtimex 159 171
 sethostname 170 161  setdomainname 171 162  acct 163 89  keyctl 250 219  userfaultfd 323 282  setpriority 141 140
-iopl 172 0  ioperm 173 0
+iopl 172 0  ioperm 173 0  shmget 29 194  semget 64 190  msgget 68 186  mq_open 240 180  fanotify_init 300 262
+inotify_add_watch 254 27
 """
 # Ignored, as if they had been done, are changes of modes, owners, times and attributes: nobody needs them in a folder that is
 # deleted afterwards.
