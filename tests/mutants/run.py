@@ -165,14 +165,13 @@ def main() -> int:
         count, tests = MODULES[module]
         with tempfile.TemporaryDirectory() as place:
             result = judge(module, None if options.all else count, tests, known, ROOT, Path(place))
-        print(f"{module}: done after {time.monotonic() - begun:.0f} s", flush=True)
+        lines = [f"\nSURVIVED {name}\n{diff}" for name, diff in result.survivors.items()]
+        lines += [f"\n{module}: {result.killed} killed after {time.monotonic() - begun:.0f} s"]
+        print("\n".join(lines), flush=True)
         return result
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(judged, wanted))
-    for result in results:
-        for name, diff in result.survivors.items():
-            print(f"\nSURVIVED {name}\n{diff}")
     print("\nmodule       mutants  killed  survived  equivalent")
     for r in results:
         print(f"{r.module:12} {r.total:7} {r.killed:7} {len(r.survivors):9} {r.equivalent:11}")
