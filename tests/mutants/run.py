@@ -30,8 +30,8 @@ EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 NEEDED = ("course_utils", "tests", "figures", "conftest.py", "pyproject.toml")  # what the tests need of the repository
 # Module → how many mutants, and the files of its tests. The slowest tests begin.
 MODULES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "training": (40, ("training", "precision")),
-    "storage": (60, ("storage",)),
+    "training": (20, ("training", "precision")),
+    "storage": (30, ("storage",)),
     "evaluation": (80, ("evaluation",)),
     "mixing": (80, ("mixing",)),
     "features": (80, ("features",)),
@@ -46,7 +46,10 @@ source_paths = ["course_utils"]
 only_mutate = ["course_utils/{module}.py"]
 also_copy = ["figures", "conftest.py"]
 pytest_add_cli_args_test_selection = [{tests}]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:nbval", "-p", "hypothesis", "--hypothesis-seed=0"]  # imported once
+# Plugins are imported once. Tests with several processes take long, and say little about a single line.
+pytest_add_cli_args = [
+    "-p", "no:cacheprovider", "-p", "no:nbval", "-p", "hypothesis", "--hypothesis-seed=0", "-k", "not killed and not two_processes and not two_machines",
+]
 process_isolation = "forkserver"
 use_git_change_detection = false
 debug = true
