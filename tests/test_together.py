@@ -104,6 +104,7 @@ def one_cache(prepared, monkeypatch):
 # --- At the same time ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_of_two_trainings_in_one_folder_the_second_is_told_so(prepared, tones, tmp_path):
     """Of another configuration: whoever is first, its checkpoints and no others are there."""
     command = ["train", "--data", tones, "--out", tmp_path / "run", *LIGHT, *FOLDS, "--epochs", "3"]
