@@ -279,6 +279,7 @@ def watch(own: str, places: tuple[str, ...]) -> None:
     def start(*_: object) -> None:
         refuse("_posixsubprocess.fork_exec, which starts other programs")
 
+    os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # scikit-learn's helper would warn that it gets no processes
     if os.name == "posix":  # of this way Python reports nothing
         import _posixsubprocess
         import subprocess
