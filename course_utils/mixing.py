@@ -266,7 +266,7 @@ class LazyMixtures(Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the pairs of this epoch, if pairs are to be fresh; the same epoch gives the same pairs."""
-        if self._fresh_rows is not None:
+        if self._fresh_rows is not None and len(self.plan):
             rng = np.random.default_rng([self._seed, epoch, 3])
             split = self.plan["split"].iloc[0]
             self.plan = pair(self.cache.clips, self._fresh_rows, self.taxonomy, self.recipe, rng, split)

@@ -145,7 +145,8 @@ def official(
         roles[(roles == "train") & np.isin(recording, chosen)] = "valid"
     for role in ("train", "test"):
         if not (roles == role).any():
-            raise SplitError(f"no clip is left for {role}, after dropping recordings that are on both sides")
+            taken = ", and after validation took its share" if (roles == "valid").any() and not valid_folds else ""
+            raise SplitError(f"no clip is left for {role}, after dropping recordings that are on both sides{taken}")
     return ClipSplit(roles, clips[drop])
 
 
@@ -195,7 +196,7 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
 
     Lesson: 12_going_further
     """
-    rng, roles = np.random.default_rng([seed, 5]), split.roles.copy()
+    rng, roles, clips = np.random.default_rng([seed, 5]), split.roles.copy(), clips.reset_index(drop=True)
     for _, group in clips[roles == "train"].groupby("classID"):
         recordings = rng.permutation(np.sort(group["fsID"].unique()))
         gone = recordings[max(round(len(recordings) * share), 1) :]
@@ -240,9 +241,10 @@ def audit(clips: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> Audit:
     Returns:
         The counts.
     """
-    test = np.asarray(test).reshape(len(test), -1)
+    test = np.asarray(test, np.int64)
+    test = test[:, None] if test.ndim == 1 else test
     used = np.zeros(len(clips), dtype=bool)
-    used[np.unique(train)] = True
+    used[np.unique(np.asarray(train, np.int64))] = True
     recording = clips["fsID"].to_numpy()
     on_both = np.isin(recording, recording[used])
     shares_samples = _shares_samples(clips, used)

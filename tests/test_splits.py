@@ -284,3 +284,19 @@ def test_neighbours_are_the_slices_before_and_after(full):
     split = splits.by_clips(full, (1, 2), seed=0)
     shares = splits.is_neighbour(full, split.rows("test"), split.rows("train")).mean()
     assert 0.4 < shares < 0.65
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros((0, 2)), np.array([], dtype=int)])
+def test_an_audit_of_nothing_says_so(cache, nothing):
+    clips = cache.clips
+    found = splits.audit(clips, np.array([0]), nothing)
+    assert found.items == 0 and found.describe() == "audit: no test items"
+    assert splits.audit(clips, nothing, np.array([0, 1])).is_clean
+
+
+def test_thinning_counts_rows_and_not_labels_of_rows(cache):
+    clips = cache.clips
+    split = splits.official(clips, (3,))
+    other = clips.set_index(np.arange(len(clips))[::-1] + 7)
+    expected = splits.thin(split, clips, 0.5, 0).roles
+    assert splits.thin(split, other, 0.5, 0).roles.tolist() == expected.tolist()

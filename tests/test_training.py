@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import experiment, files, inference, training
+from course_utils import experiment, files, inference, models, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.mixing import Batch
 from course_utils.splits import SplitError
@@ -116,6 +117,19 @@ def test_the_step_schedule_halves_the_rate_every_ten_epochs():
             optimizer.step()
             schedule.step()
     assert rates == pytest.approx([1.0] * 10 + [0.5] * 10 + [0.25] * 5)
+
+
+def test_a_run_is_described_by_what_is_left_of_it(tmp_path, tones):
+    config = quick(tones, epochs=2)
+    data = experiment.prepare(config, progress=False)
+    batches = len(data.train) // 16
+    parameters = models.count_parameters(experiment.build_network(config, data.taxonomy))
+    says = rf"cnn10, {parameters:,} parameters, head labels: 2 epochs of {batches} batches of 16 on cpu, 32-true, about \d+ "
+    assert re.match(says, training.describe(config, data, tmp_path))
+    training.train(config, tmp_path, data, progress=False, should_stop=lambda state: state.epoch == 1)
+    assert f": 1 epochs of {batches} batches" in training.describe(config, data, tmp_path)
+    training.train(config, tmp_path, data, progress=False)
+    assert training.describe(config, data, tmp_path).endswith("all of 2 epochs are done already")
 
 
 def test_what_counts_as_stale_and_which_epoch_counts():
