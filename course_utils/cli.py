@@ -422,7 +422,7 @@ def grid(
 ) -> None:
     """Run a named grid of experiments, and write its results file; the same command goes on where it stopped."""
     with _plain_errors():
-        from course_utils import grids
+        from course_utils.lessons import grids
 
         given = _given(options, context)
         where = f"--data FOLDER --out runs/{name} --results figures/results/{name}.json"
@@ -479,7 +479,7 @@ def results(
 ) -> None:
     """Run every grid, and write the table of results; the same command goes on where it stopped."""
     with _plain_errors():
-        from course_utils import results as table
+        from course_utils.lessons import results as table
 
         if not Path("README.md").is_file():
             raise ConfigurationError("no README.md here; run this in the project's folder")

@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 
 class ConfigurationError(ValueError):
@@ -22,27 +22,28 @@ _BEFORE = {"decay": "all", "clip_norm": 0.0}
 class Recipe:
     """How two clips become a mixture; the defaults are the report's, where it says.
 
-    Attributes:
-        replicas: How often every clip occurs among the pairs.
-        shuffle: Shuffle before pairing; without it neighbours in the listing are paired.
-        balanced: Draw all combinations equally often, instead of pairing replicas. A validation or test part that was
-            split off before mixing is never balanced.
-        joint: `butt` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length;
-            `overlay` adds the second to the first.
-        slot_seconds: Length of a slot, in seconds.
-        equalize_energy: Scale both clips to the same energy (sum of squares) before joining.
-        snr_range: For `overlay`: the first clip is at most so many dB louder, or softer, than the second.
-        max_onset: For `overlay`: the second clip begins at most so many seconds after the first.
+    Every field carries its description, see `describe`.
     """
 
-    replicas: int = 3
-    shuffle: bool = True
-    balanced: bool = False
-    joint: Literal["butt", "slots", "overlay"] = "butt"
-    slot_seconds: float = 4.0
-    equalize_energy: bool = False
-    snr_range: float = 10.0
-    max_onset: float = 2.0
+    replicas: Annotated[int, "How often every clip occurs among the pairs."] = 3
+    shuffle: Annotated[bool, "Shuffle before pairing; without it neighbours in the listing are paired."] = True
+    balanced: Annotated[
+        bool,
+        "Draw all combinations equally often, instead of pairing replicas. A validation or test part that was "
+        "split off before mixing is never balanced.",
+    ] = False
+    joint: Annotated[
+        Literal["butt", "slots", "overlay"],
+        "`butt` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length; "
+        "`overlay` adds the second to the first.",
+    ] = "butt"
+    slot_seconds: Annotated[float, "Length of a slot, in seconds."] = 4.0
+    equalize_energy: Annotated[bool, "Scale both clips to the same energy (sum of squares) before joining."] = False
+    snr_range: Annotated[
+        float,
+        "For `overlay`: the first clip is at most so many dB louder, or softer, than the second.",
+    ] = 10.0
+    max_onset: Annotated[float, "For `overlay`: the second clip begins at most so many seconds after the first."] = 2.0
 
     def __post_init__(self) -> None:
         _check_kinds(self)
@@ -65,89 +66,96 @@ class Recipe:
 class Config:
     """Everything that decides what a run computes. It is stored in every checkpoint.
 
-    Attributes:
-        data: A folder of clips, a stored set of mixtures, or `mini`, `urbansound8k` or `measured`.
-        model: `cnn10` or `crnn`.
-        width: Channels of CNN10's first block; 64 is the paper's.
-        head: `labels` (one sigmoid a class) or `combinations` (one a pair).
-        norm: The CRNN's normalisation, `db` or `whiten`.
-        time_pooling: How the CRNN pools time: as the `report`, to two steps of 8 s, or `fine`.
-        readout: What the CRNN takes of its steps: the `last`, their `mean`, or what `attention` learns.
-        split: `official` (by fold, split before mixing), `clips` (a fifth of the clips, at random, split before mixing)
-            or `random` (the report's: mix first, split after).
-        train_folds: None means all folds that are not named; of `clips`, the folds whose clips are split.
-        valid_folds: If empty, `valid_fraction` of the training recordings validate.
-        test_folds: Folds to test on.
-        valid_fraction: Of the training recordings (`official`), clips (`clips`) or mixtures (`random`).
-        train_share: Train on so much of the training recordings of each class (`official`), to see what more data brings.
-        recipe: How clips become mixtures.
-        fresh_pairs: Draw new training pairs every epoch; None means yes for `official`, no for `random`.
-        n_fft: Samples in a frame, in front of CNN10.
-        hop_length: Samples from one frame to the next: 512 is an overlap of 0.5, 256 of 3/4.
-        n_mels: Mel bands, in front of CNN10.
-        noise_snr: Noise on the mel power while training, in dB; None adds none.
-        spec_augment: Mask stripes of the log-mel while training.
-        mixup: Mix pairs of training examples, sound and labels.
-        pos_weight: While training, multiply the loss of an output that is there by the number of training mixtures without
-            it over that with it.
-        epochs: At most so many.
-        batch_size: Mixtures in a batch.
-        optimizer: `adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.
-        learning_rate: The highest, where there is a schedule.
-        beta1: Adam's first decay rate, the report's "momentum".
-        weight_decay: Adam's L2 penalty, or AdamW's decay.
-        decay: What it acts on: the `weights` that multiply an input, or `all`, with biases and batch norm.
-        clip_norm: Shorten a longer gradient to this length; 0 never does, None means 1 for the CRNN and never for CNN10.
-        schedule: `constant`, `onecycle`, or `step` (halved every ten epochs).
-        patience: Stop after so many epochs without a better validation mAP; 0 never stops early.
-        seed: Of everything random, from 0 to 4,294,967,295.
-        skip_bad: Leave out clips that cannot be decoded.
-        accelerator: `auto`, `cpu`, `cuda`, `mps`, or `gpu` for whichever of the last two is there.
-        devices: How many, on each machine.
-        precision: Of the layers behind the spectrogram, which is always float32: `32-true`; `bf16-mixed`; `16-mixed` with
-            loss scaling; or `auto`: on a GPU of NVIDIA bf16 where it is native (A100, H100, RTX 30 and later), else float16
-            (T4, V100); 32 bit on a CPU and on Apple's GPU.
-        workers: Processes that load data; None means none on a CPU, some beside a GPU.
+    Every field carries its description, see `describe`.
     """
 
-    data: str
-    model: Literal["cnn10", "crnn"] = "cnn10"
-    width: int = 64
-    head: Literal["labels", "combinations"] = "labels"
-    norm: Literal["db", "whiten"] = "db"
-    time_pooling: Literal["report", "fine"] = "report"
-    readout: Literal["last", "mean", "attention"] = "last"
-    split: Literal["official", "clips", "random"] = "official"
-    train_folds: tuple[int, ...] | None = None
-    valid_folds: tuple[int, ...] = ()
-    test_folds: tuple[int, ...] = (10,)
-    valid_fraction: float = 0.1
-    train_share: float = 1.0
-    recipe: Recipe = field(default_factory=lambda: Recipe(joint="slots"))
-    fresh_pairs: bool | None = None
-    n_fft: int = 1024
-    hop_length: int = 512
-    n_mels: int = 64
-    noise_snr: float | None = None
-    spec_augment: bool = True
-    mixup: bool = False
-    pos_weight: bool = False
-    epochs: int = 30
-    batch_size: int = 32
-    optimizer: Literal["adam", "amsgrad", "adamw"] = "adamw"
-    learning_rate: float = 3e-3
-    beta1: float = 0.9
-    weight_decay: float = 1e-2
-    decay: Literal["weights", "all"] = "weights"
-    clip_norm: float | None = None
-    schedule: Literal["constant", "onecycle", "step"] = "onecycle"
-    patience: int = 0
-    seed: int = 0
-    skip_bad: bool = False
-    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto"
-    devices: int = 1
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    workers: int | None = None
+    data: Annotated[str, "A folder of clips, a stored set of mixtures, or `mini`, `urbansound8k` or `measured`."]
+    model: Annotated[Literal["cnn10", "crnn"], "`cnn10` or `crnn`."] = "cnn10"
+    width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64
+    head: Annotated[
+        Literal["labels", "combinations"],
+        "`labels` (one sigmoid a class) or `combinations` (one a pair).",
+    ] = "labels"
+    norm: Annotated[Literal["db", "whiten"], "The CRNN's normalisation, `db` or `whiten`."] = "db"
+    time_pooling: Annotated[
+        Literal["report", "fine"],
+        "How the CRNN pools time: as the `report`, to two steps of 8 s, or `fine`.",
+    ] = "report"
+    readout: Annotated[
+        Literal["last", "mean", "attention"],
+        "What the CRNN takes of its steps: the `last`, their `mean`, or what `attention` learns.",
+    ] = "last"
+    split: Annotated[
+        Literal["official", "clips", "random"],
+        "`official` (by fold, split before mixing), `clips` (a fifth of the clips, at random, split before mixing) "
+        "or `random` (the report's: mix first, split after).",
+    ] = "official"
+    train_folds: Annotated[
+        tuple[int, ...] | None,
+        "None means all folds that are not named; of `clips`, the folds whose clips are split.",
+    ] = None
+    valid_folds: Annotated[tuple[int, ...], "If empty, `valid_fraction` of the training recordings validate."] = ()
+    test_folds: Annotated[tuple[int, ...], "Folds to test on."] = (10,)
+    valid_fraction: Annotated[
+        float,
+        "Of the training recordings (`official`), clips (`clips`) or mixtures (`random`).",
+    ] = 0.1
+    train_share: Annotated[
+        float,
+        "Train on so much of the training recordings of each class (`official`), to see what more data brings.",
+    ] = 1.0
+    recipe: Annotated[Recipe, "How clips become mixtures."] = field(default_factory=lambda: Recipe(joint="slots"))
+    fresh_pairs: Annotated[
+        bool | None,
+        "Draw new training pairs every epoch; None means yes for `official`, no for `random`.",
+    ] = None
+    n_fft: Annotated[int, "Samples in a frame, in front of CNN10."] = 1024
+    hop_length: Annotated[int, "Samples from one frame to the next: 512 is an overlap of 0.5, 256 of 3/4."] = 512
+    n_mels: Annotated[int, "Mel bands, in front of CNN10."] = 64
+    noise_snr: Annotated[float | None, "Noise on the mel power while training, in dB; None adds none."] = None
+    spec_augment: Annotated[bool, "Mask stripes of the log-mel while training."] = True
+    mixup: Annotated[bool, "Mix pairs of training examples, sound and labels."] = False
+    pos_weight: Annotated[
+        bool,
+        "While training, multiply the loss of an output that is there by the number of training mixtures without "
+        "it over that with it.",
+    ] = False
+    epochs: Annotated[int, "At most so many."] = 30
+    batch_size: Annotated[int, "Mixtures in a batch."] = 32
+    optimizer: Annotated[
+        Literal["adam", "amsgrad", "adamw"],
+        "`adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.",
+    ] = "adamw"
+    learning_rate: Annotated[float, "The highest, where there is a schedule."] = 3e-3
+    beta1: Annotated[float, "Adam's first decay rate, the report's "momentum"."] = 0.9
+    weight_decay: Annotated[float, "Adam's L2 penalty, or AdamW's decay."] = 1e-2
+    decay: Annotated[
+        Literal["weights", "all"],
+        "What it acts on: the `weights` that multiply an input, or `all`, with biases and batch norm.",
+    ] = "weights"
+    clip_norm: Annotated[
+        float | None,
+        "Shorten a longer gradient to this length; 0 never does, None means 1 for the CRNN and never for CNN10.",
+    ] = None
+    schedule: Annotated[
+        Literal["constant", "onecycle", "step"],
+        "`constant`, `onecycle`, or `step` (halved every ten epochs).",
+    ] = "onecycle"
+    patience: Annotated[int, "Stop after so many epochs without a better validation mAP; 0 never stops early."] = 0
+    seed: Annotated[int, "Of everything random, from 0 to 4,294,967,295."] = 0
+    skip_bad: Annotated[bool, "Leave out clips that cannot be decoded."] = False
+    accelerator: Annotated[
+        Literal["auto", "cpu", "cuda", "gpu", "mps"],
+        "`auto`, `cpu`, `cuda`, `mps`, or `gpu` for whichever of the last two is there.",
+    ] = "auto"
+    devices: Annotated[int, "How many, on each machine."] = 1
+    precision: Annotated[
+        Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
+        "Of the layers behind the spectrogram, which is always float32: `32-true`; `bf16-mixed`; `16-mixed` with "
+        "loss scaling; or `auto`: on a GPU of NVIDIA bf16 where it is native (A100, H100, RTX 30 and later), else "
+        "float16 (T4, V100); 32 bit on a CPU and on Apple's GPU.",
+    ] = "auto"
+    workers: Annotated[int | None, "Processes that load data; None means none on a CPU, some beside a GPU."] = None
 
     def __post_init__(self) -> None:
         for name in ("train_folds", "valid_folds", "test_folds"):

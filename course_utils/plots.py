@@ -626,6 +626,27 @@ def explore(
     display(bundle, raw=True)
 
 
+def png(draw: Callable[[], Figure], background: str = "white") -> bytes:
+    """Draw a figure as a PNG of 128 colours, which makes it a third as large, whatever style the user has set.
+
+    Args:
+        draw: Returns a new figure, which is closed afterwards.
+        background: Its colour.
+    """
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    style = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with mpl.rc_context(style):
+        figure = draw()
+        figure.savefig(drawn, format="png", dpi=_DOTS_PER_INCH, facecolor=background)
+        plt.close(figure)
+    Image.open(drawn).convert("RGB").quantize(128).save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
 def _array(values: ArrayLike, dimensions: int = 1) -> np.ndarray:
     """Return an array or a tensor, wherever it is, as an array; refuse another number of dimensions."""
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

@@ -518,7 +518,7 @@ def test_a_class_of_ones_own_can_be_trained(tmp_path):
 
 def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch):
     from course_utils.configuration import Recipe
-    from course_utils.grids import GRIDS, Grid
+    from course_utils.lessons.grids import GRIDS, Grid
 
     common = {"n_mels": 16, "hop_length": 1024, "batch_size": 16, "recipe": Recipe(joint="slots", slot_seconds=0.5)}
     monkeypatch.setitem(GRIDS, "small", Grid("small", common, {"one": {}}, 1))

@@ -13,7 +13,8 @@ import pytest
 import soundfile
 
 from conftest import make_dataset
-from course_utils import audio, datasets, experiment, grids
+from course_utils import audio, datasets, experiment
+from course_utils.lessons import grids
 from course_utils.audio import AudioError
 from course_utils.configuration import Config
 from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
@@ -311,7 +312,8 @@ def test_another_process_maps_the_same_file(tones):
 
 BUILD = """
 import sys, time
-from course_utils import audio, datasets, experiment, grids
+from course_utils import audio, datasets, experiment
+from course_utils.lessons import grids
 from course_utils.datasets import ClipCache
 read = audio.read
 def slow(path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 matplotlib.use("Agg")
 
-from course_utils import diagrams
+from course_utils.lessons import diagrams
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
 SAME = 0.005  # mean difference of 256 levels: one changed digit is more

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import exercises
+from course_utils.lessons import exercises
 from course_utils.taxonomy import Taxonomy
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from course_utils import grids, inference, training
+from course_utils import inference, training
+from course_utils.lessons import grids
 from course_utils.configuration import Config, ConfigurationError, Recipe
-from course_utils.grids import GRIDS, Grid
+from course_utils.lessons.grids import GRIDS, Grid
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "figures" / "results"

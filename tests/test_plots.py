@@ -12,7 +12,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from course_utils import audio, evaluation, features, plots, profile
+from course_utils import audio, evaluation, features, plots
+from course_utils.lessons import profile
 from course_utils.taxonomy import Taxonomy
 
 CALIBRATION = pd.DataFrame({"said": [0.1, 0.8], "true": [0.0, 0.5], "count": [3, 1]})

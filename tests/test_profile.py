@@ -1,7 +1,7 @@
 import pytest
 
-from course_utils import profile
-from course_utils.profile import Profile
+from course_utils.lessons import profile
+from course_utils.lessons.profile import Profile
 
 
 def test_a_lesson_is_small_and_on_the_cpu():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from course_utils import grids, results
+from course_utils.lessons import grids, results
 from course_utils.configuration import Config, ConfigurationError
-from course_utils.grids import Grid
+from course_utils.lessons.grids import Grid
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = {size: ROOT / folder for size, folder in results.SIZES.items()}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
 CARD, INK, GREEN = "#FBFBF8", "#222222", "#009E73"
-DOTS_PER_INCH = 110
 
 
 def framing() -> Figure:
@@ -527,7 +526,7 @@ def show(name: str) -> None:
     if name not in DIAGRAMS:
         raise ValueError(f"there is no diagram {name!r}, only {', '.join(DIAGRAMS)}")
     draw, text = DIAGRAMS[name]
-    data = base64.b64encode(png(draw)).decode()
+    data = base64.b64encode(plots.png(draw, CARD)).decode()
     style = "max-width: 100%; border-radius: 6px"
     display(HTML(f'<img alt="{html.escape(text)}" style="{style}" src="data:image/png;base64,{data}">'))
 
@@ -536,28 +535,7 @@ def save_all(folder: Path | str) -> None:
     """Write every diagram as a PNG file into a folder, replacing what is there."""
     for name, (draw, _) in DIAGRAMS.items():
         with write_beside(Path(folder) / f"{name}.png") as partial:
-            partial.write_bytes(png(draw))
-
-
-def png(draw: Callable[[], Figure], background: str = CARD) -> bytes:
-    """Draw a figure as a PNG of 128 colours, which makes it a third as large, whatever style the user has set.
-
-    Args:
-        draw: Returns a new figure, which is closed afterwards.
-        background: Its colour.
-    """
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-    from PIL import Image
-
-    drawn, small = io.BytesIO(), io.BytesIO()
-    style = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    with mpl.rc_context(style):
-        figure = draw()
-        figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, facecolor=background)
-        plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(128).save(small, format="PNG", optimize=True)
-    return small.getvalue()
+            partial.write_bytes(plots.png(draw, CARD))
 
 
 def _card(width: float, height: float) -> Figure:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_utils import audio, diagrams, evaluation, plots
+from course_utils import audio, evaluation, plots
 from course_utils.audio import SAMPLE_RATE
 from course_utils.features import MelSpectrogram, power_to_db
 from course_utils.files import write_beside
@@ -251,7 +251,7 @@ def _figure(title: str, draw: Callable[..., Axes], size: tuple[float, float], al
     def drawn() -> plt.Figure:
         return draw(ax=plt.subplots(figsize=size, layout="constrained")[1]).figure
 
-    data = base64.b64encode(diagrams.png(drawn, "white")).decode()
+    data = base64.b64encode(plots.png(drawn)).decode()
     heading = f"<h3>{escape(title)}</h3>\n" if title else ""
     picture = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
     return f"<figure>\n{heading}{picture}\n<figcaption>What to see: {escape(see)}</figcaption>\n</figure>"

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from course_utils import grids
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.files import write_beside, write_json
+from course_utils.lessons import grids
 
 FORMAT = 1  # of the table's file
 COMMAND = "make results DATA=FOLDER"
