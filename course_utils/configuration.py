@@ -18,6 +18,11 @@ class ConfigurationError(ValueError):
 _BEFORE = {"decay": "all", "clip_norm": 0.0}
 
 
+def describe(settings: type[Recipe] | type[Config], name: str) -> str:
+    """Return the description of a field of `Recipe` or `Config`."""
+    return typing.get_type_hints(settings, include_extras=True)[name].__metadata__[0]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How two clips become a mixture; the defaults are the report's, where it says.
@@ -127,7 +132,7 @@ class Config:
         "`adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.",
     ] = "adamw"
     learning_rate: Annotated[float, "The highest, where there is a schedule."] = 3e-3
-    beta1: Annotated[float, "Adam's first decay rate, the report's "momentum"."] = 0.9
+    beta1: Annotated[float, "Adam's first decay rate, the report's \"momentum\"."] = 0.9
     weight_decay: Annotated[float, "Adam's L2 penalty, or AdamW's decay."] = 1e-2
     decay: Annotated[
         Literal["weights", "all"],

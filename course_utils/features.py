@@ -12,14 +12,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from course_utils.audio import SAMPLE_RATE
-from course_utils.environment import need_torch
-
-need_torch()
-
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
 
 DECIBEL_FLOOR = 1e-10  # the smallest power that is distinguished from silence: −100 dB
 
@@ -157,6 +154,41 @@ def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
     """Add up frames `[B, frames, n_fft]`, each `hop_length` after the one before: `[B, T]`."""
     n_fft, length = frames.shape[-1], frames.shape[-1] + (frames.shape[-2] - 1) * hop_length
     return functional.fold(frames.transpose(1, 2), (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+
+
+def phase_vocoder(spectrum: Tensor, rate: float, hop_length: int = 512) -> Tensor:
+    """Play a spectrum faster or slower at the same pitch.
+
+    New frames lie `rate` old ones apart. A new magnitude is interpolated between its two neighbours. A new phase goes on from
+    the last one by what the old phase gained from one neighbour to the next, so that sinusoids stay in one piece.
+
+    Args:
+        spectrum: Complex `[..., n_fft // 2 + 1, frames]`, as `stft` returns it.
+        rate: Above 1 is faster and shorter.
+        hop_length: Samples from one frame to the next.
+
+    Returns:
+        Complex `[..., n_fft // 2 + 1, ceil(frames / rate)]`.
+
+    Raises:
+        ValueError: If the rate is not a positive number.
+
+    Source: M. Dolson, "The Phase Vocoder: A Tutorial", Computer Music Journal 10 (4), 1986.
+    Lesson: 08_crnn
+    """
+    if not 0 < rate < math.inf:
+        raise ValueError(f"a rate is a positive number, not {rate}")
+    places = torch.arange(0, spectrum.shape[-1], rate, device=spectrum.device, dtype=spectrum.real.dtype)
+    left = places.long()
+    magnitude, phase = (functional.pad(part, (0, 2)) for part in (spectrum.abs(), spectrum.angle()))
+    share = places - left
+    new_magnitude = share * magnitude[..., left + 1] + (1 - share) * magnitude[..., left]
+    # What a steady sinusoid in the middle of each bin gains in one hop; what is left over lies between −π and π.
+    steady = torch.linspace(0, math.pi * hop_length, spectrum.shape[-2], device=places.device, dtype=places.dtype)[:, None]
+    over = phase[..., left + 1] - phase[..., left] - steady
+    gain = over - 2 * math.pi * torch.round(over / (2 * math.pi)) + steady
+    new_phase = torch.cumsum(torch.cat([phase[..., :1], gain[..., :-1]], dim=-1), dim=-1)
+    return torch.polar(new_magnitude, new_phase)
 
 
 def power_spectrogram(

@@ -9,20 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from course_utils import audio, datasets, evaluation, experiment, training
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import DatasetError
-from course_utils.environment import need_torch
 from course_utils.experiment import Mixtures
 from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
-
-need_torch()
-
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
 
 _WINDOWS_AT_ONCE = 16  # what bounds the memory
 

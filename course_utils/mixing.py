@@ -13,20 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Recipe
 from course_utils.datasets import ClipCache
-from course_utils.environment import need_torch
 from course_utils.splits import ROLES, ClipSplit
 from course_utils.taxonomy import Taxonomy
-
-need_torch()
-
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.data import Dataset  # noqa: E402
 
 SILENCE = 1e-10  # mean power, −100 dB; below it there is nothing to scale
 

@@ -24,11 +24,13 @@ from course_utils.taxonomy import Taxonomy
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOUR_MAP = "magma"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"  # of Okabe and Ito's colour-blind-safe palette
 LINE_COLOURS, LINE_STYLES = (BLUE, ORANGE, "#009E73", GREY), ("-", "--", "-.", ":")
 SHADES = 48  # of the colour map: finer than one sees, coarse enough for small files
+_DOTS_PER_INCH = 110  # of pictures that are PNG files
 DYNAMIC_RANGE = 80.0  # dB shown below the loudest cell
 
 

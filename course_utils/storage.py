@@ -22,23 +22,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from course_utils import audio
+from course_utils import audio, splits
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Recipe
 from course_utils.datasets import COLUMNS, ClipCache, DatasetError
-from course_utils.environment import need_torch
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
 from course_utils.files import alone_in, is_partial, need_room, write_beside, write_json
 from course_utils.mixing import lengths_of, render, what_to_render
 from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
-
-need_torch()
-
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.data import Dataset  # noqa: E402
 
 FORMAT = 2  # of a stored set; a set of another format is refused
 SHARD = 256  # mixtures in one file of the mel form
@@ -278,6 +274,25 @@ def read_configuration(folder: Path | str) -> dict[str, Any]:
     if found["format"] != FORMAT:
         raise DatasetError(f"{folder}: format {found['format']}, this version reads {FORMAT}; {_AGAIN}")
     return found
+
+
+def audit(plan: pd.DataFrame) -> splits.Audit:
+    """Audit the plan of a stored set, whose rows carry the metadata of both clips.
+
+    Args:
+        plan: `StoredMixtures.plan`.
+
+    Returns:
+        What the test part shares with the others, see `splits.audit`.
+    """
+    columns = ["slice_file_name", "fold", "fsID", "start", "end"]
+    sides = [plan[[f"{side}_{c}" for c in columns]].set_axis(columns, axis=1) for side in ("first", "second")]
+    both = pd.concat(sides, ignore_index=True)
+    clip_of = both.groupby(["slice_file_name", "fold"], sort=False).ngroup().to_numpy()  # one name may be in two folds
+    clips = both.loc[~both.duplicated(["slice_file_name", "fold"])].reset_index(drop=True)
+    members = clip_of.reshape(2, -1).T
+    is_test = (plan["split"] == "test").to_numpy()
+    return splits.audit(clips, members[~is_test], members[is_test])
 
 
 def _find_set(folder: Path) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from course_utils import plots
 from course_utils.audio import SAMPLE_RATE
 from course_utils.files import write_beside
 from course_utils.plots import BLUE, COLOUR_MAP, GREY, ORANGE

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from course_utils import experiment, inference, models, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
-from course_utils.environment import need_torch
 from course_utils.files import published_file, rounded, write_json
 from course_utils.storage import is_stored_set
-
-need_torch()
-
-import torch  # noqa: E402
 
 FORMAT = 1  # of a results file
 BEFORE_CORRECTION = "intervals: before a correction; a recording that a mixture holds twice counted twice"

@@ -1,26 +1,27 @@
-"""The networks, found by name: `build("cnn10", outputs=10, width=16)`.
+"""The networks, found by name: `build(config, outputs)` builds the one that `config.model` names.
 
-Every network that is built here takes a batch's sounds and their lengths, and returns logits.
+Every network that is built here takes a batch's sounds and their lengths, and returns logits. `register` adds one of your
+own.
 """
 
 from __future__ import annotations
 
-from course_utils.environment import need_torch
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from course_utils.configuration import Config, ConfigurationError
 from course_utils.features import LogMel, SpecAugment
 from course_utils.models.cnn10 import CNN10, cnn10
 from course_utils.models.crnn import CRNN, crnn
 
-need_torch()
+__all__ = ["CNN10", "CRNN", "OnLogMel", "build", "cnn10", "count_parameters", "crnn", "names", "register"]
 
-from torch import Tensor, nn  # noqa: E402
-
-__all__ = ["CNN10", "CRNN", "NAMES", "OnLogMel", "build", "cnn10", "count_parameters", "crnn"]
-
-NAMES = ("cnn10", "crnn")
+Builder = Callable[[Config, int], nn.Module]
 
 
 class OnLogMel(nn.Module):
-    """CNN10 with the stages in front of it: log-mel for waveforms, and SpecAugment while training.
+    """A network on log-mels with the stages in front of it: log-mel for waveforms, and an augmentation while training.
 
     Args:
         network: Log-mel `[B, n_mels, frames]` to logits.
@@ -28,7 +29,7 @@ class OnLogMel(nn.Module):
         augment: Log-mel to log-mel, in training.
     """
 
-    def __init__(self, network: nn.Module, log_mel: LogMel, augment: nn.Module) -> None:
+    def __init__(self, network: nn.Module, log_mel: nn.Module, augment: nn.Module) -> None:
         super().__init__()
         self.log_mel, self.augment, self.network = log_mel, augment, network
 
@@ -38,43 +39,69 @@ class OnLogMel(nn.Module):
         return self.network(self.augment(x))
 
 
-def build(
-    name: str,
-    outputs: int,
-    width: int = 64,
-    mel: dict | None = None,
-    noise_snr: float | None = None,
-    spec_augment: bool = False,
-    norm: str = "db",
-    time_pooling: str = "report",
-    readout: str = "last",
-) -> nn.Module:
-    """Build a network that takes (audio, lengths).
+def _build_cnn10(config: Config, outputs: int) -> nn.Module:
+    augment = SpecAugment() if config.spec_augment else nn.Identity()
+    return OnLogMel(cnn10(outputs, config.width, config.n_mels), LogMel(config.noise_snr, **config.mel), augment)
+
+
+def _build_crnn(config: Config, outputs: int) -> nn.Module:
+    return crnn(outputs, config.norm, config.time_pooling, config.readout)
+
+
+_builders: dict[str, Builder] = {"cnn10": _build_cnn10, "crnn": _build_crnn}
+
+
+def register(name: str, builder: Builder) -> None:
+    """Make a network known by a name, for `Config(model=name)`, the command line, and checkpoints.
+
+    A process that loads a checkpoint of it has to register it again, under the same name.
 
     Args:
-        name: `cnn10` or `crnn`.
-        outputs: Number of logits.
-        width: Channels of CNN10's first block.
-        mel: Arguments of `features.MelSpectrogram` in front of CNN10.
-        noise_snr: Noise on the mel power while training, in dB, in front of CNN10.
-        spec_augment: Mask stripes of the log-mel while training, in front of CNN10.
-        norm: The CRNN's normalisation, `db` or `whiten`.
-        time_pooling: How the CRNN pools time, `report` or `fine`.
-        readout: What the CRNN takes of its steps, `last`, `mean` or `attention`.
-
-    Returns:
-        The network.
+        name: Its name; a second registration under one name replaces the first.
+        builder: Called with the configuration and the number of logits; returns a network that takes sounds `[B, T]` and
+            lengths `[B]`, and returns logits `[B, outputs]`.
 
     Raises:
-        ValueError: If there is no network, or no option, of that name.
+        ValueError: If the name is empty, or one of the course's own.
     """
-    mel = mel or {}
-    if name == "cnn10":
-        augment = SpecAugment() if spec_augment else nn.Identity()
-        return OnLogMel(cnn10(outputs, width, int(mel.get("n_mels", 64))), LogMel(noise_snr, **mel), augment)
-    if name == "crnn":
-        return crnn(outputs, norm, time_pooling, readout)
-    raise ValueError(f"no network {name!r}; there are {', '.join(NAMES)}")
+    if name in ("", "cnn10", "crnn"):
+        raise ValueError(f"a network of your own needs a name of its own, not {name!r}")
+    _builders[name] = builder
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all networks that can be built."""
+    return tuple(_builders)
+
+
+def builder_of(name: str) -> Builder:
+    """Return what builds a network.
+
+    Raises:
+        ConfigurationError: If no network of that name is registered.
+    """
+    if name not in _builders:
+        raise ConfigurationError(
+            f"no network {name!r} here, only {', '.join(_builders)}; import the module that registers it first "
+            "(models.register), or name another"
+        )
+    return _builders[name]
+
+
+def build(config: Config, outputs: int) -> nn.Module:
+    """Build the network of a run, with fresh weights.
+
+    Args:
+        config: The run; `config.model` names the network.
+        outputs: Number of logits.
+
+    Returns:
+        A network that takes sounds `[B, T]` and lengths `[B]`, and returns logits `[B, outputs]`.
+
+    Raises:
+        ConfigurationError: If no network of that name is registered.
+    """
+    return builder_of(config.model)(config, outputs)
 
 
 def count_parameters(network: nn.Module) -> int:

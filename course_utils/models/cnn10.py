@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from course_utils.environment import need_torch
-
-need_torch()
-
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 _REACH = 16  # frames and bands: four poolings by 2 must leave one
 

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
 from course_utils.audio import SAMPLE_RATE
-from course_utils.environment import need_torch, need_torchaudio
-from course_utils.features import in_float32, mel_filterbank, power_to_db, stft
-
-need_torch()
-need_torchaudio()
-
-import torch  # noqa: E402
-import torchaudio  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
+from course_utils.features import in_float32, mel_filterbank, phase_vocoder, power_to_db, stft
 
 
 class MelspectrogramStretch(nn.Module):
@@ -50,9 +45,6 @@ class MelspectrogramStretch(nn.Module):
         self.n_fft, self.hop_length, self.norm = n_fft, hop_length, norm
         self.probability, self.spread = probability, spread
         self.register_buffer("filterbank", mel_filterbank(SAMPLE_RATE, n_fft, n_mels, 0.0), persistent=False)
-        # The phase that a steady sinusoid in the middle of each bin gains in one hop.
-        advance = torch.linspace(0, torch.pi * hop_length, n_fft // 2 + 1)[:, None]
-        self.register_buffer("phase_advance", advance, persistent=False)
 
     @in_float32
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +56,7 @@ class MelspectrogramStretch(nn.Module):
         lengths = lengths // self.hop_length + 1
         if self.training and float(torch.rand(())) < self.probability:
             rate = 1 + self.spread * (2 * float(torch.rand(())) - 1)
-            spectrum = torchaudio.functional.phase_vocoder(spectrum, rate, self.phase_advance)
+            spectrum = phase_vocoder(spectrum, rate, self.hop_length)
             lengths = torch.ceil(lengths / rate).long()
         mel = self.filterbank @ spectrum.abs().square()
         if self.norm == "db":

@@ -1,4 +1,4 @@
-"""What a run is: one configuration, and the data and the network that follow from it and nothing else."""
+"""The data of a run: a configuration → its three parts, and their batches."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from course_utils import datasets, models, splits
+from course_utils import datasets, splits, storage
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
-from course_utils.environment import need_torch
 from course_utils.files import write_beside
-from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips, plan_of
+from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips
 from course_utils.splits import ClipSplit, SplitError
 from course_utils.storage import StoredMixtures, is_stored_set, read_configuration
 from course_utils.taxonomy import Taxonomy
-
-need_torch()
-
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset, Subset  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -131,67 +126,6 @@ def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
     return splits.thin(split, clips, config.train_share, config.seed) if config.train_share < 1 else split
 
 
-def by_acquaintance(config: Config, progress: bool | None = None) -> dict[str, Mixtures]:
-    """Make test mixtures of clips that a run of `split="clips"` knows from training, or does not know.
-
-    Args:
-        config: The run.
-        progress: Show a progress bar; None: only in a terminal.
-
-    Returns:
-        Test parts with about equally many mixtures: of two clips of the training, in pairs that it did not have; of one and one
-        that was held out; of two that were held out; of two that were held out and are no neighbours of training clips, so
-        that they share no samples with them (only where file names are UrbanSound8K's); and of the test folds, whose
-        recordings are all new.
-
-    Raises:
-        ConfigurationError: If the run was split in another way.
-        SplitError: If a test fold is not there, or some of its recordings are in the training.
-
-    Lesson: 11_cnn_versus_crnn
-    """
-    if config.split != "clips":
-        raise ConfigurationError(f"only a split by clips has held-out clips of known recordings, not {config.split!r}")
-    if config.draws_fresh_pairs or config.recipe.joint == "overlay":
-        raise ConfigurationError("known and new clips are told apart for fixed pairs that are joined, not overlaid")
-    whole = prepare(config, progress)
-    cache, clips = whole.test.cache, whole.test.cache.clips
-    split = clip_split(config, clips)
-    known, held_out = split.rows("train"), split.rows("test")
-    elsewhere = np.flatnonzero(clips["fold"].isin(config.test_folds))
-    shared = set(clips["fsID"].iloc[elsewhere]) & set(clips["fsID"][split.roles != ""])
-    elsewhere = elsewhere[~clips["fsID"].iloc[elsewhere].isin(shared)]
-    if not len(elsewhere):
-        names = ", ".join(map(str, config.test_folds))
-        raise SplitError(f"fold {names}: the training knows all its recordings; name other folds to train on")
-    count = min(len(held_out), len(elsewhere)) * config.recipe.replicas // 2
-    sides = {
-        "known + known": (known, known),
-        "known + new": (known, held_out),
-        "new + new": (held_out, held_out),
-        "new recordings": (elsewhere, elsewhere),
-    }
-    apart = held_out[~splits.is_neighbour(clips, held_out, known)]
-    if len(apart):
-        sides["new + new, apart"] = (apart, apart)
-    trained = set(map(frozenset, whole.train.plan[["first", "second"]].to_numpy().tolist()))
-    parts = {}
-    for number, (name, (one, other)) in enumerate(sides.items()):
-        rng = np.random.default_rng([config.seed, number, 6])
-        members = np.column_stack([_often(rows, count, rng) for rows in (one, other)])
-        plan = plan_of(rng.permuted(members, axis=1), clips, whole.taxonomy, "test")
-        seen = [frozenset(pair) in trained for pair in plan[["first", "second"]].to_numpy().tolist()]
-        test = LazyMixtures(cache, plan[~np.array(seen)].reset_index(drop=True), whole.taxonomy, config.recipe)
-        recordings = clips["fsID"].to_numpy()[test.plan[["first", "second"]].to_numpy()]
-        parts[name] = dataclasses.replace(whole, test=test, test_recordings=recordings)
-    return parts
-
-
-def _often(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` of these rows, each as often as the others or once more, in random order."""
-    return rng.permutation(np.resize(rng.permutation(rows), count))
-
-
 def open_clips(config: Config, progress: bool | None = None) -> tuple[ClipDataset, ClipCache]:
     """Open the folder of clips of a run, and its decoded copy."""
     dataset = datasets.load(config.data, progress)
@@ -288,13 +222,9 @@ def sounds_as_before(path: Path, data: Mixtures) -> bool:
     return True
 
 
-def build_network(config: Config, taxonomy: Taxonomy) -> nn.Module:
-    """Build the network of a run, with fresh weights."""
-    outputs = taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
-    return models.build(
-        *(config.model, outputs, config.width, config.mel, config.noise_snr, config.spec_augment),
-        *(config.norm, config.time_pooling, config.readout),
-    )
+def n_outputs(config: Config, taxonomy: Taxonomy) -> int:
+    """Return how many logits the network of a run has: one per class, or one per combination of two."""
+    return taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
 
 
 def loader(
@@ -376,19 +306,7 @@ def _prepare_stored(config: Config) -> Mixtures:
         f"{Path(config.data).name}: stored {form} form, made by {whole.configuration['recipe']}",
         f"mixtures: {counts}",
     ]
-    notes.append(_audit_stored(plan).describe())
+    notes.append(storage.audit(plan).describe())
     recordings = test[["first_fsID", "second_fsID"]].to_numpy()
     fingerprint, sound = whole.configuration["plan_hash"], whole.configuration["sound"]
     return Mixtures(whole.taxonomy, *parts.values(), recordings, fingerprint, notes, Path(config.data), sound)
-
-
-def _audit_stored(plan: pd.DataFrame) -> splits.Audit:
-    """Audit a stored plan: its rows carry the metadata of both clips."""
-    columns = ["slice_file_name", "fold", "fsID", "start", "end"]
-    sides = [plan[[f"{side}_{c}" for c in columns]].set_axis(columns, axis=1) for side in ("first", "second")]
-    both = pd.concat(sides, ignore_index=True)
-    clip_of = both.groupby(["slice_file_name", "fold"], sort=False).ngroup().to_numpy()  # one name may be in two folds
-    clips = both.loc[~both.duplicated(["slice_file_name", "fold"])].reset_index(drop=True)
-    members = clip_of.reshape(2, -1).T
-    is_test = (plan["split"] == "test").to_numpy()
-    return splits.audit(clips, members[~is_test], members[is_test])

@@ -1,0 +1,181 @@
+"""The loop: a step and an epoch of learning, and scores, short enough to retype; all that they need is passed in.
+
+An *example batch* is what a network learns from: sounds `[B, T]` (or log-mels `[B, n_mels, frames]`), lengths `[B]`, and
+targets `[B, outputs]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+from torch.utils.data import DataLoader
+
+from course_utils import evaluation
+from course_utils.configuration import Config, ConfigurationError
+from course_utils.mixing import Batch
+from course_utils.progress import bar
+from course_utils.taxonomy import Taxonomy
+
+Network = Callable[[Tensor, Tensor], Tensor]  # sounds and lengths to logits [B, outputs]
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits and targets to the mean over a batch
+Examples = tuple[Tensor, Tensor, Tensor]
+
+
+class DivergedError(ConfigurationError):
+    """A network whose loss or outputs are no longer numbers; the message says where, and what to try."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says about a set of mixtures.
+
+    Attributes:
+        loss: Mean loss.
+        multi_hot: The truth, `[N, n_classes]`.
+        combination: The true combination IDs, `[N]`.
+        label_scores: Probability of each class, `[N, n_classes]`.
+        predicted_combination: The most probable combination, `[N]`.
+    """
+
+    loss: float
+    multi_hot: np.ndarray
+    combination: np.ndarray
+    label_scores: np.ndarray
+    predicted_combination: np.ndarray
+
+
+def training_step(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    loss: Loss = binary_cross_entropy_with_logits,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Tensor:
+    """Take one step of the optimiser on a batch.
+
+    Args:
+        network: Sounds and lengths to logits, in training mode.
+        optimizer: Of its parameters.
+        examples: Sounds, lengths and targets, on the network's device.
+        loss: Of logits and targets.
+        backward: Computes the gradients of a loss; a run clips and scales them here.
+
+    Returns:
+        The loss, on the device: reading it waits for the device.
+
+    Lesson: 07_training_cnn10
+    """
+    sounds, lengths, targets = examples
+    value = loss(network(sounds, lengths), targets)
+    optimizer.zero_grad()
+    backward(value)
+    optimizer.step()
+    return value.detach()
+
+
+def train_epoch(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Examples],
+    loss: Loss = binary_cross_entropy_with_logits,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+    after_step: Callable[[list[Tensor]], None] = lambda losses: None,
+) -> list[Tensor]:
+    """Take a step on every batch.
+
+    Args:
+        network: As in `training_step`.
+        optimizer: As in `training_step`.
+        batches: The batches of an epoch.
+        loss: As in `training_step`.
+        backward: As in `training_step`.
+        after_step: Called with the losses so far, for a schedule and a progress bar.
+
+    Returns:
+        The loss of every batch, on the device.
+
+    Lesson: 07_training_cnn10
+    """
+    losses: list[Tensor] = []
+    for examples in batches:
+        losses.append(training_step(network, optimizer, examples, loss, backward))
+        after_step(losses)
+    return losses
+
+
+def examples_of(batch: Batch, config: Config) -> Examples:
+    """Return sounds, lengths and targets of a training batch, mixed up if so configured."""
+    targets = targets_of(batch, config.head, batch.multi_hot.shape[1])
+    if not config.mixup:
+        return batch.audio, batch.lengths, targets
+    order = torch.randperm(len(targets))  # on the CPU, where the lengths are
+    share = torch.rand(len(targets), device=targets.device)  # Beta(1, 1): PANNs' choice of mixup
+    per_sound = share.reshape(-1, *[1] * (batch.audio.dim() - 1))
+    sounds = per_sound * batch.audio + (1 - per_sound) * batch.audio[order]
+    lengths = torch.maximum(batch.lengths, batch.lengths[order])
+    return sounds, lengths, share[:, None] * targets + (1 - share[:, None]) * targets[order]
+
+
+def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
+    """Return what the logits are compared with: multi-hot classes, or one-hot combinations."""
+    if head == "labels":
+        return batch.multi_hot
+    return one_hot(batch.combination, n_classes * (n_classes + 1) // 2).float()
+
+
+@torch.inference_mode()
+def score(
+    network: Network,
+    batches: DataLoader,
+    head: str,
+    taxonomy: Taxonomy,
+    device: torch.device,
+    progress: bool | None = None,
+    *,
+    loss: Loss = binary_cross_entropy_with_logits,
+) -> Scores:
+    """Run a network over mixtures.
+
+    Args:
+        network: Sounds and lengths to logits, in evaluation mode.
+        batches: The mixtures.
+        head: `labels` or `combinations`.
+        taxonomy: The classes.
+        device: Where the network is.
+        progress: Show a progress bar; None: only in a terminal.
+        loss: Of logits and targets, the mean over a batch.
+
+    Returns:
+        Truth and scores of all mixtures, in order.
+
+    Raises:
+        DivergedError: If an output of the network is NaN or infinite.
+    """
+    logits, truths, combinations, losses = [], [], [], []
+    for cpu_batch in bar(batches, "score", unit="batch", progress=progress):
+        batch = cpu_batch.to(device)
+        output = network(batch.audio, batch.lengths).float()
+        losses.append(loss(output, targets_of(batch, head, taxonomy.n_classes)).cpu() * len(output))
+        logits.append(output.cpu())
+        truths.append(cpu_batch.multi_hot)
+        combinations.append(cpu_batch.combination)
+    outputs = torch.cat(logits)
+    if not torch.isfinite(outputs).all():
+        bad = torch.nonzero(~torch.isfinite(outputs).all(dim=1)).flatten().tolist()
+        raise DivergedError(
+            f"the network says NaN or infinity of {len(bad):,} of {len(outputs):,} mixtures, first of number {bad[0]}; "
+            "if it is of all, the training has diverged: train again with a smaller --learning-rate"
+        )
+    probabilities = outputs.sigmoid().double().numpy()
+    if head == "labels":
+        label_scores, predicted = probabilities, evaluation.labels_to_combination(probabilities, taxonomy)
+    else:
+        label_scores = evaluation.combinations_to_labels(probabilities, taxonomy)
+        predicted = probabilities.argmax(axis=1)
+    truth, combination = torch.cat(truths).numpy(), torch.cat(combinations).numpy()
+    return Scores(float(torch.stack(losses).sum()) / len(outputs), truth, combination, label_scores, predicted)
