@@ -184,7 +184,9 @@ def phase_vocoder(spectrum: Tensor, rate: float, hop_length: int = 512) -> Tenso
     share = places - left
     new_magnitude = share * magnitude[..., left + 1] + (1 - share) * magnitude[..., left]
     # What a steady sinusoid in the middle of each bin gains in one hop; what is left over lies between −π and π.
-    steady = torch.linspace(0, math.pi * hop_length, spectrum.shape[-2], device=places.device, dtype=places.dtype)[:, None]
+    steady = torch.linspace(0, math.pi * hop_length, spectrum.shape[-2], device=places.device, dtype=places.dtype)[
+        :, None
+    ]
     over = phase[..., left + 1] - phase[..., left] - steady
     gain = over - 2 * math.pi * torch.round(over / (2 * math.pi)) + steady
     new_phase = torch.cumsum(torch.cat([phase[..., :1], gain[..., :-1]], dim=-1), dim=-1)

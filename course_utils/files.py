@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,6 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
-# All that the course puts into its cache folder, as patterns of paths below it: what it is → pattern. A leading dot and
-# `.part` are of what an interruption left half done.
-_KINDS = {
-    "mini, made anew at first use": r"mini-v\d+|\.mini-v\d+-\S+\.part",
-    "decoded clips, decoded again when they are needed": r"decoded/([0-9a-f]{8}-[0-9a-f]{16}|\.[0-9a-f]{8}-\S+\.part)",
-    "what lessons wrote while they ran": r"lessons/([0-9a-f]{8}(\.lock)?|\.[0-9a-f]{8}-\S+\.part)",
-    "UrbanSound8K, which has to be downloaded again": (
-        r"urbansound8k/(UrbanSound8K(-whole|\.tar\.gz(\.part)?)?|\.UrbanSound8K-\S+\.part|\.lock)"
-    ),
-}
 _locks: list[FileLock] = []  # of the folders of `new_folder`, held until this process ends
 _LOCK = ".lock"  # in a folder that a process works in
 _PATIENCE = 10.0  # seconds to wait for a folder: what a killed process has started may outlive it for some of them
@@ -62,7 +52,7 @@ def new_folder() -> Path:
         The folder. If the cache folder cannot be written to, because others share it, it is a temporary folder of the
         operating system.
     """
-    place = cache_folder() / "lessons"
+    place = cache_folder() / SCRATCH.shelf
     folder = place / secrets.token_hex(4)
     lock = FileLock(_lock_of(folder))
     try:
@@ -85,8 +75,34 @@ def _lock_of(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """One kind of thing in the cache folder, declared by the module that puts it there.
+
+    Attributes:
+        name: What it is, and how it comes back once it is deleted.
+        shelf: The folder below the cache folder that holds it and nothing else; empty if it lies beside others.
+        targets: A pattern of the names that `write_beside` or `build_beside` get; what these leave half done counts too.
+        others: A pattern of further names, such as locks; empty if there are none.
+    """
+
+    name: str
+    shelf: str
+    targets: str
+    others: str = ""
+
+    def owns(self, name: str) -> bool:
+        """Say whether a path below the cache folder, with slashes, is of this kind."""
+        folder, _, last = name.rpartition("/")
+        patterns = [self.targets, rf"\.(?:{self.targets})-\w+\.part", *([self.others] if self.others else [])]
+        return folder == self.shelf and any(re.fullmatch(pattern, last) for pattern in patterns)
+
+
+SCRATCH = Kind("what lessons wrote while they ran", "lessons", r"[0-9a-f]{8}", r"[0-9a-f]{8}\.lock")
+
+
+@dataclass(frozen=True)
 class Cached:
-    """One kind of thing that the course has put into its cache folder.
+    """What is in the cache folder of one kind.
 
     Attributes:
         name: What it is.
@@ -99,28 +115,29 @@ class Cached:
     size: int
 
 
-def cached() -> tuple[list[Cached], list[Path]]:
+def cached(kinds: Iterable[Kind]) -> tuple[list[Cached], list[Path]]:
     """Look at what is in the cache folder.
 
+    Args:
+        kinds: What may be there: `SCRATCH`, and what other modules declare, such as `datasets.kinds()`.
+
     Returns:
-        What the course has put there, kind by kind; and everything else. Links are not followed: they are not the
-        course's.
+        What is there of these kinds; and everything else. Links are not followed: they are not the course's.
 
     Raises:
         OSError: If the folder cannot be read.
     """
-    root = cache_folder()
-    found: dict[str, list[Path]] = {name: [] for name in _KINDS}
+    root, kinds = cache_folder(), list(kinds)
+    found: dict[str, list[Path]] = {kind.name: [] for kind in kinds}
     others = []
-    for path in _entries(root):
+    for path in _entries(root, {kind.shelf for kind in kinds}):
         name = path.relative_to(root).as_posix()
-        kind = next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, name)), None)
-        if kind is None or path.is_symlink():
+        owner = next((kind.name for kind in kinds if kind.owns(name)), None)
+        if owner is None or path.is_symlink():
             others.append(path)
         else:
-            found[kind].append(path)
-    kinds = [Cached(name, tuple(paths), sum(map(_size, paths))) for name, paths in found.items() if paths]
-    return kinds, others
+            found[owner].append(path)
+    return [Cached(name, tuple(paths), sum(map(_size, paths))) for name, paths in found.items() if paths], others
 
 
 def delete_cached(kind: Cached) -> None:
@@ -150,11 +167,11 @@ def in_words(size: float) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
 
 
-def _entries(root: Path) -> list[Path]:
-    """Return what is in the cache folder, and instead of the folders that hold more than one thing, what is in them."""
+def _entries(root: Path, shelves: set[str]) -> list[Path]:
+    """Return what is in the cache folder, and instead of the shelves what is on them."""
     found = []
     for path in sorted(root.iterdir()) if root.exists() else []:
-        is_shelf = path.name in ("decoded", "lessons", "urbansound8k") and path.is_dir() and not path.is_symlink()
+        is_shelf = path.name in shelves and path.is_dir() and not path.is_symlink()
         found += sorted(path.iterdir()) if is_shelf else [path]
     return found
 
@@ -341,10 +358,3 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-def published_file(file: str) -> Path:
-    """Return where a file of `figures/results` lies, if it is there: in the installed package, or in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "results" / file
-    return installed if installed.is_file() else package.parent / "figures" / "results" / file

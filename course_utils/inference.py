@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from course_utils import audio, datasets, evaluation, experiment, training
+from course_utils import audio, datasets, evaluation, training
+from course_utils import data as run_data
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
+from course_utils.data import Mixtures
 from course_utils.datasets import DatasetError
-from course_utils.experiment import Mixtures
 from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
@@ -103,6 +104,8 @@ def predict(
     window: float | None = None,
     hop: float | None = None,
     progress: bool | None = None,
+    *,
+    network: nn.Module | None = None,
 ) -> Prediction:
     """Name the classes in a recording of any length, window by window, in memory that does not grow with it.
 
@@ -113,6 +116,7 @@ def predict(
         hop: Seconds from one window to the next, at most `window`; None means half of it. The last window ends with the
             recording.
         progress: Show a progress bar; None: only in a terminal.
+        network: Of a run that was trained with a network of its author's: see `training.load_network`.
 
     Returns:
         Labels, probabilities and a timeline.
@@ -121,7 +125,7 @@ def predict(
         AudioError: If the file cannot be read.
         ConfigurationError: If there is no checkpoint that can be read, or window and hop do not fit.
     """
-    network, config, taxonomy, threshold = training.load_network(run)
+    network, config, taxonomy, threshold = training.load_network(run, network)
     network.to(training.device_of(config))
     window = config.recipe.seconds if window is None else window
     hop = window / 2 if hop is None else hop
@@ -156,6 +160,9 @@ def evaluate(
     folds: tuple[int, ...] | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
+    *,
+    network: nn.Module | None = None,
+    metrics: Mapping[str, training.Metric] | None = None,
 ) -> Evaluation:
     """Score the network of a run on its test part, or on other clips.
 
@@ -165,6 +172,8 @@ def evaluate(
         folds: Other test folds than the run's; None means the run's, or all folds of other data.
         progress: Show a progress bar; None: only in a terminal.
         say: What to call with a line about the data, before the work begins.
+        network: As in `evaluate_on`.
+        metrics: As in `evaluate_on`.
 
     Returns:
         The report, and what it was computed from.
@@ -172,20 +181,30 @@ def evaluate(
     Raises:
         ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
     """
-    _, config, taxonomy, _ = training.load_network(run)
+    _, config, taxonomy, _ = training.load_network(run, network)
     mixtures = _test_mixtures(run, config, data, folds, taxonomy, progress)
     if say is not None:
         say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
-    return evaluate_on(run, mixtures, progress)
+    return evaluate_on(run, mixtures, progress, network=network, metrics=metrics)
 
 
-def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool | None = None) -> Evaluation:
+def evaluate_on(
+    run: Path | str,
+    mixtures: Mixtures,
+    progress: bool | None = None,
+    *,
+    network: nn.Module | None = None,
+    metrics: Mapping[str, training.Metric] | None = None,
+) -> Evaluation:
     """Score the network of a run on the test part of these mixtures.
 
     Args:
         run: The folder of the run, or a checkpoint file.
         mixtures: The data; only its test part is used.
         progress: Show a progress bar; None: only in a terminal.
+        network: Of a run that was trained with a network of its author's: see `training.load_network`.
+        metrics: Name → a metric of your own: truth and scores, `[N, n_classes]` each, to one number. They are in the report,
+            under `own`.
 
     Returns:
         The report, and what it was computed from.
@@ -193,9 +212,9 @@ def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool | None = Non
     Raises:
         ConfigurationError: If there is no checkpoint that can be read.
     """
-    network, config, taxonomy, threshold = training.load_network(run)
+    network, config, taxonomy, threshold = training.load_network(run, network)
     device = training.device_of(config)
-    batches = experiment.loader(config, mixtures.test, taxonomy)
+    batches = run_data.loader(config, mixtures.test, taxonomy)
     scores = training.score(network.to(device), batches, config.head, taxonomy, device, progress)
     report = evaluation.report(
         scores.multi_hot,
@@ -207,6 +226,8 @@ def evaluate_on(run: Path | str, mixtures: Mixtures, progress: bool | None = Non
         mixtures.test_recordings,
         config.seed,
     )
+    if metrics:
+        report["own"] = training.own_scores(metrics, scores.multi_hot, scores.label_scores)
     return Evaluation(report, mixtures.notes, scores, mixtures, config)
 
 
@@ -221,13 +242,13 @@ def _test_mixtures(
     checkpoint = training.load_checkpoint(Path(run) if Path(run).is_file() else Path(run) / "best.pt")
     if data is not None:
         there = dataclasses.replace(config, data=data)
-        if experiment.fingerprint(there, progress) == checkpoint["data"]:  # the run's own, which has moved
+        if run_data.fingerprint(there, progress) == checkpoint["data"]:  # the run's own, which has moved
             config, data = there, None
     if data is None and config.data not in datasets.NAMES and not Path(config.data).exists():
         raise DatasetError(f"{config.data}: the data of {run} is no longer there; if it has moved, say where (--data)")
     if data is not None or folds is not None:
-        return experiment.other_test(config, data, folds, taxonomy.classes, progress)
-    mixtures = experiment.prepare(config, progress)
+        return run_data.other_test(config, data, folds, taxonomy.classes, progress)
+    mixtures = run_data.prepare(config, progress)
     if difference := training.other_data(checkpoint, mixtures):
         raise ConfigurationError(
             f"{config.data}: holds {difference} than {run} was split from, so its test part cannot be made again; name "

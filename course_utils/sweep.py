@@ -25,10 +25,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from course_utils import experiment, training
+from course_utils import data as run_data
+from course_utils import training
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.environment import is_out_of_memory
-from course_utils.files import published_file, rounded, write_json
+from course_utils.files import rounded, write_json
 from course_utils.storage import is_stored_set
 
 FORMAT = 1  # of a results file
@@ -119,7 +120,7 @@ def run_sweep(
     (out / "locks").mkdir(exist_ok=True)
     with sweep_lock:
         study = _open_study(out, base, clips, space)
-        if not experiment.sounds_as_before(out / "sound.npy", data):
+        if not run_data.sounds_as_before(out / "sound.npy", data):
             raise ConfigurationError(f"{out}: began with other sound than {base.data} holds now; choose another folder")
     while True:
         with sweep_lock:
@@ -180,21 +181,6 @@ def read(path: Path | str) -> dict[str, Any]:
     raise ConfigurationError(f"{path}: no results that `python -m course_utils sweep` wrote; make them anew")
 
 
-def published(name: str) -> dict[str, Any]:
-    """Read the results of a sweep that come with the course.
-
-    Args:
-        name: Of the file in `figures/results`, without `.json`.
-
-    Returns:
-        As `read`.
-
-    Raises:
-        ConfigurationError: If there are none of that name.
-    """
-    return read(published_file(f"{name}.json"))
-
-
 def table(found: dict[str, Any]) -> pd.DataFrame:
     """Return one row a trial, the best first and pruned ones last.
 
@@ -209,7 +195,7 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index([trial["number"] for trial in ordered], name="trial"))
 
 
-def _usable(base: Config, trials: int, progress: bool | None) -> experiment.Mixtures:
+def _usable(base: Config, trials: int, progress: bool | None) -> run_data.Mixtures:
     """Refuse what cannot be swept, before anything is written; return the data."""
     if trials < 1:
         raise ConfigurationError(f"trials must be at least 1, not {trials}")
@@ -219,7 +205,7 @@ def _usable(base: Config, trials: int, progress: bool | None) -> experiment.Mixt
         raise ConfigurationError(
             f"{base.data}: a stored set has its split, its pairs and its mel; a sweep needs a folder of clips"
         )
-    data = experiment.prepare(base, progress)
+    data = run_data.prepare(base, progress)
     if not len(data.valid):
         raise ConfigurationError(
             f"{base.data}: no mixtures for validation, by which a sweep chooses; ask for a valid_fraction above 0, or for "
@@ -329,7 +315,7 @@ def _train(
             return training.State(**training.load_checkpoint(folder / "last.pt")["state"]), True
         say(f"trial {trial.number:04d} was stopped; it goes on from its last finished epoch")
     # Prepared anew for each trial: training draws fresh pairs into the data, and would begin with those of the last trial.
-    state = training.train(config, folder, experiment.prepare(config, progress), progress, should_stop)
+    state = training.train(config, folder, run_data.prepare(config, progress), progress, on_epoch=should_stop)
     report(state)
     return state, pruned
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from course_utils.datasets.cache import ClipCache
 from course_utils.datasets.table import COLUMNS, ClipDataset, DatasetError, open_folder, read_metadata
-from course_utils.files import cache_folder, published_file
+from course_utils.files import Kind, cache_folder
 
 __all__ = [
     "COLUMNS",
@@ -20,6 +20,7 @@ __all__ = [
     "ClipDataset",
     "DatasetError",
     "default_root",
+    "kinds",
     "load",
     "measured_clips",
     "open_folder",
@@ -37,9 +38,16 @@ def default_root(name: str) -> Path:
     return cache_folder() / (f"mini-v{mini.VERSION}" if name == "mini" else "urbansound8k")
 
 
+def kinds() -> list[Kind]:
+    """Return what data sets keep in the cache folder, for `files.cached`."""
+    from course_utils.datasets import cache, mini, urbansound8k
+
+    return [mini.KIND, cache.KIND, urbansound8k.KIND]
+
+
 def measured_clips() -> list[str]:
     """Return the file names of the 2,148 clips of UrbanSound8K that the course's results were measured on."""
-    return published_file("clips.txt").read_text(encoding="utf-8").split()
+    return Path(__file__).with_name("measured.txt").read_text(encoding="utf-8").split()
 
 
 def select_measured(release: ClipDataset) -> ClipDataset:

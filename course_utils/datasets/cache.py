@@ -20,10 +20,13 @@ import pandas as pd
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE, AudioError
 from course_utils.datasets.table import ClipDataset
-from course_utils.files import build_beside, cache_folder, delete_abandoned, need_room
+from course_utils.files import Kind, build_beside, cache_folder, delete_abandoned, need_room
 from course_utils.progress import bar
 
 VERSION = 4
+KIND = Kind(
+    "decoded clips, decoded again when they are needed", "decoded", r"[0-9a-f]{8}-[0-9a-f]{16}"
+)
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
 _SAMPLE_BYTES = 4  # float32; rounding to 16 bits changes the log-mels of soft clips
 # How much shorter than `end − start` a clip may be: of the 2,158 clips that the course has, none lacks more than 1.6 ms.
@@ -78,7 +81,7 @@ class ClipCache:
             NoRoomError: If the disk has too little room for the decoded clips.
         """
         place = hashlib.sha256(os.fsencode(dataset.root.resolve())).hexdigest()[:8]
-        folder = cache_folder() / "decoded" / f"{place}-{_fingerprint(dataset)}"
+        folder = cache_folder() / KIND.shelf / f"{place}-{_fingerprint(dataset)}"
         delete_abandoned(folder.parent)
         if not (folder / "index.json").is_file():
             need_room(folder.parent, dataset.clips["duration"].sum() * SAMPLE_RATE * _SAMPLE_BYTES)

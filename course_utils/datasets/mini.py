@@ -28,11 +28,12 @@ from scipy import fft, signal
 from scipy.io import wavfile
 
 from course_utils.audio import SAMPLE_RATE
-from course_utils.files import build_beside, need_room
+from course_utils.files import Kind, build_beside, need_room
 from course_utils.progress import bar
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 VERSION = 1  # raise it when the audio or the table changes; callers put it into the folder's name
+KIND = Kind("mini, made again at first use", "", r"mini-v\d+")
 N_FOLDS = 10
 NEEDED_DISK = 110e6  # bytes
 WINDOW, HOP = 4.0, 2.0  # s, of the slices

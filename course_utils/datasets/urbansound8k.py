@@ -7,6 +7,7 @@ pp. 1041–1044. The data set may be used for non-commercial purposes, with this
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.client
 import shutil
 import tarfile
@@ -16,10 +17,8 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-import pooch
-
 from course_utils.datasets.table import DatasetError, open_folder, parse_name
-from course_utils.files import alone_in, build_beside, is_partial, need_room, write_beside
+from course_utils.files import Kind, alone_in, build_beside, is_partial, need_room, write_beside
 from course_utils.progress import bar
 
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
@@ -29,6 +28,12 @@ HOW_TO_GET_IT = (
     "`python -m course_utils data urbansound8k`"
 )
 FOLDER = "UrbanSound8K"
+KIND = Kind(
+    "UrbanSound8K, which has to be downloaded again",
+    "urbansound8k",
+    FOLDER,
+    rf"{FOLDER}-whole|\.{FOLDER}-whole-\w+\.part|{FOLDER}\.tar\.gz(\.part)?|\.lock",
+)
 _ATTEMPTS = 5  # of a connection that breaks off
 _BLOCK = 1 << 20
 _DOING = "downloads UrbanSound8K"
@@ -98,12 +103,12 @@ def _download(root: Path, target: Path, url: str, md5: str, progress: bool | Non
     archive = root / "UrbanSound8K.tar.gz"
     for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
         shutil.rmtree(leftover)
-    if archive.is_file() and (found := pooch.file_hash(str(archive), alg="md5")) != md5:
+    if archive.is_file() and (found := _md5(archive)) != md5:
         raise DownloadError(f"{archive}: its MD5 sum is {found}, not {md5}; delete it, or put the right one there")
     if not archive.is_file():
         partial = archive.with_name(archive.name + ".part")
         _fetch(url, partial, progress)
-        found = pooch.file_hash(str(partial), alg="md5")
+        found = _md5(partial)
         if found != md5:
             partial.unlink()
             raise DownloadError(
@@ -229,6 +234,11 @@ def _unpack(archive: Path, target: Path, progress: bool | None) -> None:
         shutil.rmtree(target)
     (whole / FOLDER).rename(target)
     shutil.rmtree(whole)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _reason(error: Exception) -> str:

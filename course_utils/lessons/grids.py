@@ -14,9 +14,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from course_utils import experiment, inference, models, training
+import course_utils
+from course_utils import data as run_data
+from course_utils import inference, models, sweep, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
-from course_utils.files import published_file, rounded, write_json
+from course_utils.files import rounded, write_json
+from course_utils.lessons import known_and_new
 from course_utils.storage import is_stored_set
 
 FORMAT = 1  # of a results file
@@ -268,12 +271,12 @@ def run_grid(
         raise ConfigurationError(f"{results}: holds the grid {found['grid']}; choose another file for {name}")
     for number, (member, changes) in enumerate(grid.changes.items(), start=1):
         config = dataclasses.replace(base, **{**grid.common, **changes})
-        data = experiment.prepare(config, progress)
-        if not experiment.sounds_as_before(Path(out) / "sound.npy", data):
+        data = run_data.prepare(config, progress)
+        if not run_data.sounds_as_before(Path(out) / "sound.npy", data):
             raise ConfigurationError(f"{out}: began with other sound than {base.data} holds now; choose another folder")
-        further = experiment.by_acquaintance(config, progress) if config.split == "clips" else {}
+        further = known_and_new.test_parts(config, progress) if config.split == "clips" else {}
         for test, recipe in grid.also_test.items():
-            further[test] = experiment.prepare(dataclasses.replace(config, recipe=recipe), progress)
+            further[test] = run_data.prepare(dataclasses.replace(config, recipe=recipe), progress)
         if member in found["runs"]:
             _refuse_another(found["runs"][member], config, data, f"{results}, {member}")
             if remark := found["runs"][member].get("remark"):
@@ -303,7 +306,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
         `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
         `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
         `combinations` (`true` and `predicted`, one ID a test mixture) and `notes`; and `further`, a report for each other
-        test: of a split by clips those of `experiment.by_acquaintance`, and those of `Grid.also_test`. The oldest files
+        test: of a split by clips those of `known_and_new.test_parts`, and those of `Grid.also_test`. The oldest files
         lack `combinations` and `further`, and `bootstrap`, how the intervals count a recording that is in a mixture twice. A run with a `remark` was made in a way that the course has given up since.
 
     Raises:
@@ -346,6 +349,28 @@ def published(name: str, full: bool = False) -> dict[str, Any]:
         ConfigurationError: If there are none of that name.
     """
     return read_results(published_file(f"full/{name}.json" if full else f"{name}.json"))
+
+
+def published_sweep(name: str) -> dict[str, Any]:
+    """Read the results of a sweep that come with the course.
+
+    Args:
+        name: Of the file in `figures/results`, without `.json`.
+
+    Returns:
+        As `sweep.read`.
+
+    Raises:
+        ConfigurationError: If there are none of that name.
+    """
+    return sweep.read(published_file(f"{name}.json"))
+
+
+def published_file(file: str) -> Path:
+    """Return where a file of `figures/results` lies, if it is there: in the installed package, or in a checkout."""
+    package = Path(course_utils.__file__).parent
+    installed = package / "results" / file
+    return installed if installed.is_file() else package.parent / "figures" / "results" / file
 
 
 def origin(results: dict[str, Any]) -> str:
@@ -419,7 +444,7 @@ def table(results: dict[str, Any], *fields: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtures, where: str) -> None:
+def _refuse_another(run: dict[str, Any], config: Config, data: run_data.Mixtures, where: str) -> None:
     differ = [] if "remark" in run else config.differences(run["config"])
     if run["clips"] != data.fingerprint:
         differ.append(f"other clips than {config.data} holds now")
@@ -428,14 +453,14 @@ def _refuse_another(run: dict[str, Any], config: Config, data: experiment.Mixtur
 
 
 def _outcome(
-    config: Config, data: experiment.Mixtures, state: training.State, result: inference.Evaluation
+    config: Config, data: run_data.Mixtures, state: training.State, result: inference.Evaluation
 ) -> dict[str, Any]:
     history, device = pd.DataFrame(state.history), training.device_of(config)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type.upper()}, {os.cpu_count()} cores"
     return {
         "config": config.decisive(),
         "clips": data.fingerprint,
-        "parameters": models.count_parameters(experiment.build_network(config, data.taxonomy)),
+        "parameters": models.count_parameters(models.build(config, run_data.n_outputs(config, data.taxonomy))),
         "device": name,
         "minutes": round(float(history["seconds"].sum()) / 60, 1),
         "scored_epoch": training.scored_epoch(state, config),

@@ -15,10 +15,19 @@ from course_utils.training.loop import (
     train_epoch,
     training_step,
 )
-from course_utils.training.run import describe, make_optimizer, make_schedule, own_scores, positive_weights, train
+from course_utils.training.run import (
+    Metric,
+    describe,
+    make_optimizer,
+    make_schedule,
+    own_scores,
+    positive_weights,
+    train,
+)
 
 __all__ = [
     "DivergedError",
+    "Metric",
     "Scores",
     "State",
     "describe",
