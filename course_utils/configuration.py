@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ class ConfigurationError(ValueError):
 
 # What was computed before there was a field for it, where that is not the field's default.
 _BEFORE = {"decay": "all", "clip_norm": 0.0}
+_RENAMED = {("joint", "butt"): "concatenate"}  # of a recipe
 
 
 def describe(settings: type[Recipe] | type[Config], name: str) -> str:
@@ -38,10 +40,10 @@ class Recipe:
         "split off before mixing is never balanced.",
     ] = False
     joint: Annotated[
-        Literal["butt", "slots", "overlay"],
-        "`butt` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length; "
+        Literal["concatenate", "slots", "overlay"],
+        "`concatenate` joins the second clip to the end of the first; `slots` puts each into a slot of fixed length; "
         "`overlay` adds the second to the first.",
-    ] = "butt"
+    ] = "concatenate"
     slot_seconds: Annotated[float, "Length of a slot, in seconds."] = 4.0
     equalize_energy: Annotated[bool, "Scale both clips to the same energy (sum of squares) before joining."] = False
     snr_range: Annotated[
@@ -229,7 +231,7 @@ class Config:
         """
         try:
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in (_BEFORE | values).items()}
-            return cls(**{**values, "recipe": Recipe(**values["recipe"])})
+            return cls(**{**values, "recipe": Recipe(**with_current_names(values["recipe"]))})
         except (TypeError, KeyError) as error:
             raise ConfigurationError(f"made by another version of the course ({error}); make it again") from error
 
@@ -247,6 +249,11 @@ class Config:
     def draws_fresh_pairs(self) -> bool:
         """Whether training pairs are drawn anew every epoch."""
         return self.split == "official" if self.fresh_pairs is None else self.fresh_pairs
+
+
+def with_current_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of a recipe, as an old checkpoint or stored set has them, under their present names."""
+    return {name: _RENAMED.get((name, value), value) for name, value in recipe.items()}
 
 
 def _check_kinds(settings: Recipe | Config) -> None:

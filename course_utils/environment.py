@@ -1,4 +1,4 @@
-"""What this machine has installed: the pair torch and torchaudio, a GPU, free disk.
+"""What this machine has installed: torch, and torchaudio if it fits; a GPU; free disk.
 
 Nothing here imports torch before it has looked at the package metadata, so that a broken installation can be
 described instead of ending in a loader's traceback.
@@ -15,9 +15,9 @@ import shutil
 from dataclasses import dataclass
 from types import ModuleType
 
-from course_utils.files import cache_folder, cached, in_words
+from course_utils.files import cache_folder
 
-PAIR = 'pip install "torch>=2.8,<2.12" "torchaudio>=2.8,<2.12"'
+TORCH = 'pip install "torch>=2.8"'
 NEEDED_DISK = 2e9  # bytes: `mini`, the decoded copy of the full data set, and some runs
 
 
@@ -46,25 +46,22 @@ def version(package: str) -> str | None:
         return None
 
 
-def check_pair(torch_version: str | None, torchaudio_version: str | None) -> Finding:
-    """Say whether these versions of torch and torchaudio work together, from their numbers alone.
+def check_torchaudio(torch_version: str, torchaudio_version: str | None) -> Finding:
+    """Say whether this torchaudio works beside this torch, from their numbers alone.
 
-    Both must have the same major and minor version, and the same build (`+cpu`, `+cu130`) where both name one;
-    torchaudio has no release after 2.11.
+    The package does without it. Three lessons compare with it where it works: both must have the same major and minor
+    version, and the same build (`+cpu`, `+cu130`) where both name one; torchaudio has no release after 2.11.
     """
-    name = "torch and torchaudio"
-    if torch_version is None or torchaudio_version is None:
-        missing = " and ".join(
-            n for n, v in (("torch", torch_version), ("torchaudio", torchaudio_version)) if v is None
-        )
-        return Finding(name, "fault", f"{missing} not installed", PAIR)
-    says = f"torch {torch_version}, torchaudio {torchaudio_version}"
+    name, remedy = "torchaudio", "nothing needs it: the lessons leave a comparison out"
+    if torchaudio_version is None:
+        return Finding(name, "note", "not installed", remedy)
+    says = f"torchaudio {torchaudio_version} beside torch {torch_version}"
     if _minor(torch_version) != _minor(torchaudio_version):
-        return Finding(name, "fault", f"{says}: these two do not work together; the minor versions must match", PAIR)
+        return Finding(name, "note", f"{says}: these two do not work together; the minor versions must match", remedy)
     builds = [v.partition("+")[2] for v in (torch_version, torchaudio_version)]
     if builds[0] != builds[1] and all(builds):
-        return Finding(name, "fault", f"{says}: one is built for {builds[0]}, the other for {builds[1]}", PAIR)
-    return Finding(name, "ok", says)
+        return Finding(name, "note", f"{says}: one is built for {builds[0]}, the other for {builds[1]}", remedy)
+    return Finding(name, "ok", torchaudio_version)
 
 
 def need_torch() -> ModuleType:
@@ -73,33 +70,15 @@ def need_torch() -> ModuleType:
     Raises:
         ImportError: If torch is missing or fails to load, with the command that repairs it.
     """
-    return _need("torch")
-
-
-def need_torchaudio() -> ModuleType:
-    """Import and return torchaudio.
-
-    Raises:
-        ImportError: If torch and torchaudio are no pair or one fails to load, with the command that repairs it.
-    """
-    pair = check_pair(version("torch"), version("torchaudio"))
-    if pair.state == "fault":
-        raise ImportError(f"{pair.says}. To repair it: {pair.remedy}")
-    return _need("torchaudio")
+    try:
+        return importlib.import_module("torch")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ImportError(f"torch {version('torch')} does not load: {error}. To repair it: {TORCH}") from error
 
 
 def findings() -> list[Finding]:
     """Look at everything that is known to go wrong on a student's machine."""
-    pair = check_pair(version("torch"), version("torchaudio"))
-    return [_python(), pair, _torch_loads(), _widgets(), _gpu(), _disk(), _files()]
-
-
-def _need(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError, RuntimeError) as error:
-        found = f"torch {version('torch')}, torchaudio {version('torchaudio')}"
-        raise ImportError(f"{name} does not load ({found}): {error}. To repair it: {PAIR}") from error
+    return [_python(), *_torch(), _widgets(), _gpu(), _disk()]
 
 
 def _minor(text: str) -> tuple[str, ...]:
@@ -110,14 +89,16 @@ def _python() -> Finding:
     return Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def _torch_loads() -> Finding:
+def _torch() -> list[Finding]:
+    found = version("torch")
+    if found is None:
+        return [Finding("torch", "fault", "not installed", TORCH)]
     try:
         need_torch()
-        need_torchaudio()
     except ImportError as error:
         says, _, remedy = str(error).partition(" To repair it: ")
-        return Finding("torch loads", "fault", says, remedy)
-    return Finding("torch loads", "ok", "both import")
+        return [Finding("torch", "fault", says, remedy)]
+    return [Finding("torch", "ok", found), check_torchaudio(found, version("torchaudio"))]
 
 
 def _widgets() -> Finding:
@@ -133,7 +114,7 @@ def _gpu() -> Finding:
     try:
         torch = need_torch()
     except ImportError:
-        return Finding("GPU", "note", "cannot be asked: torch does not load", PAIR)
+        return Finding("GPU", "note", "cannot be asked: torch does not load", TORCH)
     if torch.cuda.is_available():
         return Finding("GPU", "ok", torch.cuda.get_device_name(0))
     if torch.backends.mps.is_available():
@@ -153,20 +134,6 @@ def _disk() -> Finding:
         )
         return Finding("disk", "fault", says, remedy)
     return Finding("disk", "ok", says)
-
-
-def _files() -> Finding:
-    name, folder = "cache folder", cache_folder()
-    try:
-        kinds, _ = cached()
-    except OSError as error:
-        return Finding(name, "fault", str(error), "set COURSE_CACHE to a folder that you may read and write")
-    says = f"{folder}; what the lessons write lies below it: "
-    if not kinds:
-        return Finding(name, "ok", f"{says}nothing yet")
-    says += f"{in_words(sum(kind.size for kind in kinds))} ("
-    says += "; ".join(f"{in_words(kind.size)} {kind.name}" for kind in kinds) + ")"
-    return Finding(name, "ok", says, "to empty it: python -m course_utils clean, or make clean-data")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

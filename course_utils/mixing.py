@@ -176,7 +176,7 @@ def render(
         onset: Of an overlay, see `overlay`.
 
     Returns:
-        Waveform, float32 `[T]`: the sum of both lengths for `butt`, two slots for `slots`, up to the end of the clip
+        Waveform, float32 `[T]`: the sum of both lengths for `concatenate`, two slots for `slots`, up to the end of the clip
         that ends last for `overlay`.
 
     Lesson: 05_dataset_mixing

@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 
 from course_utils import audio, splits
 from course_utils.audio import SAMPLE_RATE
-from course_utils.configuration import Recipe
+from course_utils.configuration import Recipe, with_current_names
 from course_utils.datasets import COLUMNS, ClipCache, DatasetError
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
 from course_utils.files import alone_in, is_partial, need_room, write_beside, write_json
@@ -366,11 +366,13 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         found = None
     if not isinstance(found, dict) or "format" not in found:
         raise DatasetError(f"{path}: damaged, or of something else; if it is of a set, delete {path.parent}")
+    if "recipe" in found:
+        found["recipe"] = with_current_names(found["recipe"])
     return found
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Name every value in which two configurations differ, as `recipe.joint: slots there, butt wanted`."""
+    """Name every value in which two configurations differ, as `recipe.joint: slots there, concatenate wanted`."""
 
     def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         result: dict[str, Any] = {}

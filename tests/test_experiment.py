@@ -253,10 +253,10 @@ def test_a_set_smaller_than_a_batch_is_kept(config, cache, mixtures, expected):
     ("trained_on", "heard", "samples"),
     [
         (SHORT, SHORT, 22_050),
-        (SHORT, replace(SHORT, joint="butt"), 22_050),
-        (replace(SHORT, slot_seconds=2.0), replace(SHORT, joint="butt"), 88_200),
+        (SHORT, replace(SHORT, joint="concatenate"), 22_050),
+        (replace(SHORT, slot_seconds=2.0), replace(SHORT, joint="concatenate"), 88_200),
         (SHORT, Recipe(joint="overlay", slot_seconds=0.5, max_onset=1.0), 33_075),
-        (replace(SHORT, slot_seconds=0.4), replace(SHORT, joint="butt", slot_seconds=0.1), 22_050),  # what is there
+        (replace(SHORT, slot_seconds=0.4), replace(SHORT, joint="concatenate", slot_seconds=0.1), 22_050),  # what is there
     ],
 )
 def test_batches_are_as_long_as_two_slots_or_an_overlay(config, cache, trained_on, heard, samples):

@@ -116,7 +116,7 @@ def test_splitting_first_keeps_the_parts_apart(cache):
 
 
 def test_a_butt_joint_is_both_clips(cache):
-    mixture = render(cache, 3, 50, Recipe(joint="butt"))
+    mixture = render(cache, 3, 50, Recipe(joint="concatenate"))
     assert np.array_equal(mixture, np.concatenate([cache[3], cache[50]]))
 
 
@@ -277,7 +277,7 @@ def test_snr_and_onset_are_drawn_evenly_from_their_ranges(real_root):
     assert not {"snr", "onset"} & set(pair(clips, np.arange(9), TEN, Recipe(), np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize("joint", ["butt", "slots", "overlay"])
+@pytest.mark.parametrize("joint", ["concatenate", "slots", "overlay"])
 def test_the_length_of_a_mixture_is_known_before(cache, joint):
     recipe = Recipe(joint=joint, slot_seconds=0.3, max_onset=0.4)
     mixtures = LazyMixtures(cache, plan_of(cache, recipe), TEN, recipe)

@@ -240,7 +240,7 @@ def test_a_set_of_another_configuration_is_named_value_by_value(tmp_path, cache)
     with pytest.raises(DatasetError) as caught:
         store(out, "mel", cache, **changes)
     for says in (
-        "recipe.joint: butt there, slots wanted",
+        "recipe.joint: concatenate there, slots wanted",
         "mel.n_mels: 64 there, 32 wanted",
         "split.split: random there, official wanted",
         "seed: 0 there, 1 wanted",

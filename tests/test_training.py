@@ -61,7 +61,7 @@ def test_a_run_learns_and_leaves_its_files(tmp_path, tones):
 @pytest.mark.parametrize("model", ["cnn10", "crnn"])
 @pytest.mark.parametrize("split", ["official", "random"])
 def test_every_network_head_and_split_trains(tmp_path, tones, head, model, split):
-    recipe = Recipe(joint="butt")
+    recipe = Recipe(joint="concatenate")
     config = quick(tones, head=head, model=model, split=split, epochs=1, mixup=True, recipe=recipe, valid_fraction=0.2)
     training.train(config, tmp_path, progress=False)
     report = inference.evaluate(tmp_path, progress=False).report
@@ -328,7 +328,7 @@ def train_and_kill(config, run, batches):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 @pytest.mark.parametrize(
     ("changes", "epochs"),
-    [({"mixup": True}, (0, 1, 2)), ({"model": "crnn", "recipe": Recipe(joint="butt"), "schedule": "step"}, (1,))],
+    [({"mixup": True}, (0, 1, 2)), ({"model": "crnn", "recipe": Recipe(joint="concatenate"), "schedule": "step"}, (1,))],
 )
 def test_killed_in_any_epoch_and_resumed_the_weights_are_the_same(tmp_path, tones, changes, epochs):
     config = quick(tones, epochs=3, **changes)
@@ -359,8 +359,8 @@ def test_a_run_does_not_go_on_with_other_clips(tmp_path, tones):
 
 
 def test_scores_do_not_depend_on_the_other_mixtures_of_a_batch(tones):
-    """Mixtures of different lengths, joined butt: alone and together."""
-    config = quick(tones, recipe=Recipe(joint="butt", slot_seconds=1.0))
+    """Mixtures of different lengths, concatenated: alone and together."""
+    config = quick(tones, recipe=Recipe(joint="concatenate", slot_seconds=1.0))
     data = experiment.prepare(config, progress=False)
     network = experiment.build_network(config, data.taxonomy).eval()
     cache = data.test.cache
@@ -377,7 +377,7 @@ def test_nor_do_those_of_longer_mixtures_than_the_run_was_trained_on(tones):
     """A run on overlays of half a second and an onset of at most 0.1 s, tested on pairs that are joined."""
     short = Recipe(joint="overlay", slot_seconds=0.5, max_onset=0.1)
     config = quick(tones, recipe=short)
-    longer = experiment.prepare(quick(tones, recipe=Recipe(joint="butt", slot_seconds=0.5)), progress=False).test
+    longer = experiment.prepare(quick(tones, recipe=Recipe(joint="concatenate", slot_seconds=0.5)), progress=False).test
     for size in (2, 7):
         batches = experiment.loader(dataclasses.replace(config, batch_size=size), longer, Taxonomy())
         assert {batch.audio.shape[-1] for batch in batches} == {22_050}

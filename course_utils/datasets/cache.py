@@ -24,9 +24,7 @@ from course_utils.files import Kind, build_beside, cache_folder, delete_abandone
 from course_utils.progress import bar
 
 VERSION = 4
-KIND = Kind(
-    "decoded clips, decoded again when they are needed", "decoded", r"[0-9a-f]{8}-[0-9a-f]{16}"
-)
+KIND = Kind("decoded clips, decoded again when they are needed", "decoded", r"[0-9a-f]{8}-[0-9a-f]{16}")
 _CHUNK = 256  # clips decoded before they are written: what bounds the memory of a build
 _SAMPLE_BYTES = 4  # float32; rounding to 16 bits changes the log-mels of soft clips
 # How much shorter than `end − start` a clip may be: of the 2,158 clips that the course has, none lacks more than 1.6 ms.

@@ -53,7 +53,7 @@ _OLD_WAY = {"decay": "all", "clip_norm": 0.0}
 _REPORT = {
     "split": "random",
     "head": "combinations",
-    "recipe": Recipe(joint="butt"),
+    "recipe": Recipe(joint="concatenate"),
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
@@ -71,7 +71,7 @@ _CRNN_REPORT = {
     "model": "crnn",
     "norm": "whiten",
     "head": "combinations",
-    "recipe": Recipe(joint="butt"),
+    "recipe": Recipe(joint="concatenate"),
     "fresh_pairs": False,
     "spec_augment": False,
     "optimizer": "amsgrad",
@@ -99,9 +99,9 @@ _REPAIRS = {
     "attention": {"readout": "attention"},
 }
 _REPAIRED = {name: value for step in _REPAIRS.values() for name, value in step.items()}
-_FRESH = {"recipe": Recipe(joint="butt"), "spec_augment": False}
+_FRESH = {"recipe": Recipe(joint="concatenate"), "spec_augment": False}
 _BALANCED = {
-    "balanced pairs": {"recipe": Recipe(joint="butt", balanced=True)},
+    "balanced pairs": {"recipe": Recipe(joint="concatenate", balanced=True)},
     "pos_weight": {"pos_weight": True},
 }
 _OFFICIAL = {"split": "official", "fresh_pairs": False}
@@ -144,7 +144,7 @@ GRIDS = {
     "cnn10-splits": Grid(
         "CNN10 with ten labels: mixtures split at random and kept, as in the report; and clips split by the official "
         "folds, with fresh pairs",
-        {"recipe": Recipe(joint="butt")},
+        {"recipe": Recipe(joint="concatenate")},
         {
             "random": {"split": "random"},
             "official": {"split": "official"},
@@ -202,13 +202,13 @@ GRIDS = {
             "half": {"train_share": 1 / 2, "epochs": 26},
             "all": {},
             "12 replicas, fixed pairs": {
-                "recipe": Recipe(joint="butt", replicas=12),
+                "recipe": Recipe(joint="concatenate", replicas=12),
                 "fresh_pairs": False,
                 "epochs": 3,
             },
             "overlays": {"recipe": Recipe(joint="overlay")},
         },
-        also_test={"joined": Recipe(joint="butt"), "overlays": Recipe(joint="overlay")},
+        also_test={"joined": Recipe(joint="concatenate"), "overlays": Recipe(joint="overlay")},
         epochs=12,
     ),
     "as-reported": Grid(
@@ -220,7 +220,9 @@ GRIDS = {
             "CNN10, official": _REPORT | _OFFICIAL,
             "CRNN without L2, random": _NO_L2 | {"split": "random"},
             "CRNN without L2, official": _NO_L2 | _OFFICIAL,
-            "CRNN without L2, official, balanced": _NO_L2 | _OFFICIAL | {"recipe": Recipe(joint="butt", balanced=True)},
+            "CRNN without L2, official, balanced": _NO_L2
+            | _OFFICIAL
+            | {"recipe": Recipe(joint="concatenate", balanced=True)},
         },
         epochs=20,
     ),
