@@ -1,6 +1,19 @@
 """Run the command line: `python -m course_utils COMMAND`."""
 
-from course_utils.cli import main
+import logging
+import sys
+
+from course_utils.cli import app
+from course_utils.lessons import commands  # noqa: F401  adds those of the course
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # for a terminal that knows no arrows, and names that are no text
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    app(prog_name="python -m course_utils")
+
 
 if __name__ == "__main__":
     main()
