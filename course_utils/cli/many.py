@@ -13,6 +13,7 @@ from course_utils.cli.options import (
     Json,
     LogMelOptions,
     MixingOptions,
+    Places,
     ShareOptions,
     SplitOptions,
     TrainingOptions,

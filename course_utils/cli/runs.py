@@ -14,6 +14,7 @@ from course_utils.cli.options import (
     Json,
     LogMelOptions,
     MixingOptions,
+    Places,
     Run,
     SplitOptions,
     TrainingOptions,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from course_utils.cli.options import FoldOptions, MachineOptions, as_given, configure, is_given
+from course_utils.cli.options import FoldOptions, MachineOptions, Places, as_given, configure, is_given
 from course_utils.cli.shared import app, plain_errors
 from course_utils.configuration import Config, ConfigurationError, describe
 
