@@ -11,7 +11,7 @@
 # make test-alone    run each notebook alone, in an empty folder       (some: ALONE='0[67]*')
 # make mutants    change the package in one place at a time, and say which changes no test notices    (some: MUTANTS='splits --all')
 # make test-browser    go through every lesson in a real browser
-# make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest
+# make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest, without torchaudio
 # make lint    style      make clean-data    empty the cache folder, asking first (YES=1: not)      make clean    remove the set-up
 
 FITS := import sys; (3, 11, 4) <= sys.version_info < (3, 14) or sys.exit(1)
@@ -93,7 +93,7 @@ test-oldest: install install-instructor
 
 test-newest: install install-instructor
 	$(BIN)/uv venv --quiet --allow-existing --python 3.13 .venv-newest
-	$(BIN)/uv pip install --python .venv-newest/bin/python --upgrade -e '.[lab,test]'
+	$(BIN)/uv pip install --python .venv-newest/bin/python --upgrade -e '.[test]'
 	$(call suite,.venv-newest/bin)
 
 notebooks: install
@@ -104,7 +104,7 @@ results: install
 	$(BIN)/python -m course_utils results $(if $(DATA),--data $(DATA)) $(FULL)
 
 figures: install
-	$(BIN)/python -c "from course_utils import diagrams; diagrams.save_all('figures')"
+	$(BIN)/python -c "from course_utils.lessons import diagrams; diagrams.save_all('figures')"
 
 colab: install
 	$(BIN)/python notebooks/colab.py $(if $(filter undefined,$(origin REPO)),,--repo '$(REPO)') $(if $(REF),--ref '$(REF)')

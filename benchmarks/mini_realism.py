@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from course_utils import audio, datasets, models
+from course_utils import audio, datasets, features, models
 from course_utils.datasets import ClipCache
 
 SECONDS = 4.0
@@ -32,7 +32,7 @@ def train(cache: ClipCache, rows: np.ndarray, epochs: int, width: int) -> torch.
     """Train on single clips: one class each, cross-entropy, one cycle."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    network = models.build("cnn10", 10, width, spec_augment=True)
+    network = models.OnLogMel(models.cnn10(10, width), features.LogMel(), features.SpecAugment())
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-2)
     steps = len(rows) // 32
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, epochs * steps + 1)

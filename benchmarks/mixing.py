@@ -120,17 +120,18 @@ def lazy_against_network(data: str, batches: int = 20) -> None:
     """Print batches a second: rendered from clips, and consumed by training CNN10 of width 16."""
     import torch
 
-    from course_utils import experiment, training
+    from course_utils import data as run_data
+    from course_utils import training
     from course_utils.configuration import Config
 
     config = Config(data=data, width=16, split="random")
-    mixtures = experiment.prepare(config)
-    loader = iter(experiment.loader(config, mixtures.train, mixtures.taxonomy, shuffle_seed=0))
+    mixtures = run_data.prepare(config)
+    loader = iter(run_data.loader(config, mixtures.train, mixtures.taxonomy, shuffle_seed=0))
     ready = [next(loader)]
     began = time.perf_counter()
     ready = [next(loader) for _ in range(batches)]
     rendered = batches / (time.perf_counter() - began)
-    network = experiment.build_network(config, mixtures.taxonomy).train()
+    network = models.build(config, mixtures.taxonomy).train()
     optimizer = torch.optim.AdamW(network.parameters())
     for i, batch in enumerate(ready[:6]):
         if i == 1:  # the first is slower
@@ -161,7 +162,19 @@ def main() -> None:
         place = Path(name)
         data = stand_in(arguments.data, place / "clips", arguments.fill, arguments.wav)
         os.environ["COURSE_CACHE"] = str(place / "cache")
-        mix = ["-m", "course_utils", "mix", "--data", data, "--form", "mel", "--split", "random", "--joint", "concatenate"]
+        mix = [
+            "-m",
+            "course_utils",
+            "mix",
+            "--data",
+            data,
+            "--form",
+            "mel",
+            "--split",
+            "random",
+            "--joint",
+            "concatenate",
+        ]
         costs = {"ours, clips decoded first": measure([*mix, "--out", str(place / "a")], place / "a", place / "cache")}
         shutil.rmtree(place / "a")
         costs["ours, clips decoded before"] = measure([*mix, "--out", str(place / "a")], place / "a", place / "cache")

@@ -17,11 +17,13 @@ import torch
 
 from course_utils import models
 from course_utils.audio import SAMPLE_RATE
+from course_utils.configuration import Config
+from course_utils.taxonomy import Taxonomy
 
 NETWORKS = {
-    "CRNN, pooled as in the report": {"name": "crnn", "norm": "whiten"},
-    "CRNN, repaired": {"name": "crnn", "time_pooling": "fine", "readout": "attention"},
-    **{f"CNN10, width {width}": {"name": "cnn10", "width": width} for width in (14, 16, 24, 32, 64)},
+    "CRNN, pooled as in the report": {"model": "crnn", "norm": "whiten"},
+    "CRNN, repaired": {"model": "crnn", "time_pooling": "fine", "readout": "attention"},
+    **{f"CNN10, width {width}": {"width": width, "spec_augment": False} for width in (14, 16, 24, 32, 64)},
 }
 
 
@@ -36,7 +38,9 @@ def main() -> None:
     torch.manual_seed(0)
     sounds = 0.1 * torch.randn(arguments.batch, 8 * SAMPLE_RATE, device=device)
     lengths = torch.full((arguments.batch,), sounds.shape[1], device=device)
-    networks = {name: models.build(outputs=10, **options).to(device) for name, options in NETWORKS.items()}
+    networks = {
+        name: models.build(Config(data="", **options), Taxonomy()).to(device) for name, options in NETWORKS.items()
+    }
     optimizers = {name: torch.optim.AdamW(network.parameters()) for name, network in networks.items()}
     seconds = pd.DataFrame(index=range(arguments.rounds + 1), columns=list(networks), dtype=float)
     for round_ in seconds.index:

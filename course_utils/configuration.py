@@ -77,7 +77,7 @@ class Config:
     """
 
     data: Annotated[str, "A folder of clips, a stored set of mixtures, or `mini`, `urbansound8k` or `measured`."]
-    model: Annotated[Literal["cnn10", "crnn"], "`cnn10` or `crnn`."] = "cnn10"
+    model: Annotated[str, "`cnn10`, `crnn`, or what `models.register` has made known."] = "cnn10"
     width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64
     head: Annotated[
         Literal["labels", "combinations"],

@@ -222,11 +222,6 @@ def sounds_as_before(path: Path, data: Mixtures) -> bool:
     return True
 
 
-def n_outputs(config: Config, taxonomy: Taxonomy) -> int:
-    """Return how many logits the network of a run has: one per class, or one per combination of two."""
-    return taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
-
-
 def loader(
     config: Config,
     part: Dataset,

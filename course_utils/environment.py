@@ -76,6 +76,16 @@ def need_torch() -> ModuleType:
         raise ImportError(f"torch {version('torch')} does not load: {error}. To repair it: {TORCH}") from error
 
 
+def torchaudio() -> ModuleType | None:
+    """Import and return torchaudio, with which lessons compare; None if it is not installed, or does not fit torch."""
+    if check_torchaudio(version("torch") or "", version("torchaudio")).state != "ok":
+        return None
+    try:
+        return importlib.import_module("torchaudio")
+    except (ImportError, OSError, RuntimeError):
+        return None
+
+
 def findings() -> list[Finding]:
     """Look at everything that is known to go wrong on a student's machine."""
     return [_python(), *_torch(), _widgets(), _gpu(), _disk()]

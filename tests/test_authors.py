@@ -23,7 +23,7 @@ CELLS = (
     "cache",
     "features.mel_filterbank(n_fft=256, n_mels=128).shape",
     "config = Config(str(data.root), width=2, n_mels=16, recipe=Recipe(joint='slots', slot_seconds=0.5), test_folds=(3,),"
-    " epochs=1, accelerator='cpu')\nmixtures = experiment.prepare(config)\nprint(*mixtures.notes, sep='\\n')\nmixtures",
+    " epochs=1, accelerator='cpu')\nmixtures = run_data.prepare(config)\nprint(*mixtures.notes, sep='\\n')\nmixtures",
     "state = training.train(config, os.environ['AUTHORS_RUN'])\nstate.epoch",
 )
 SANITIZED = (

@@ -121,7 +121,9 @@ def test_what_is_no_stored_configuration_is_said_so(damaged):
 
 
 def test_properties_that_follow_from_the_fields():
-    assert Recipe(joint="slots", slot_seconds=4).seconds == 8 and Recipe(joint="concatenate", slot_seconds=3).seconds == 6
+    assert (
+        Recipe(joint="slots", slot_seconds=4).seconds == 8 and Recipe(joint="concatenate", slot_seconds=3).seconds == 6
+    )
     assert Recipe(joint="overlay", slot_seconds=4, max_onset=2).seconds == 6
     assert Config(data="x").draws_fresh_pairs and not Config(data="x", split="random").draws_fresh_pairs
     assert not Config(data="x", split="clips").draws_fresh_pairs

@@ -13,13 +13,14 @@ import pytest
 import soundfile
 
 from conftest import make_dataset
-from course_utils import audio, datasets, experiment
-from course_utils.lessons import grids
+from course_utils import audio, datasets
+from course_utils import data as run_data
 from course_utils.audio import AudioError
 from course_utils.configuration import Config
 from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
 from course_utils.datasets.table import metadata_from_names, parse_name
 from course_utils.files import NoRoomError
+from course_utils.lessons import grids
 from course_utils.taxonomy import Taxonomy
 
 OWN = ("frog", "rain", "wind")
@@ -312,7 +313,8 @@ def test_another_process_maps_the_same_file(tones):
 
 BUILD = """
 import sys, time
-from course_utils import audio, datasets, experiment
+from course_utils import data as run_data
+from course_utils import audio, datasets
 from course_utils.lessons import grids
 from course_utils.datasets import ClipCache
 read = audio.read
@@ -453,5 +455,5 @@ def test_measured_clips_leave_the_others_out(tones, monkeypatch):
 def test_the_published_results_are_of_the_measured_clips(real_root, own_cache):
     (own_cache / "urbansound8k").symlink_to(real_root)
     config = Config(data="measured", test_folds=(3,))
-    fingerprint = experiment.prepare(config, progress=False).fingerprint
+    fingerprint = run_data.prepare(config, progress=False).fingerprint
     assert fingerprint == grids.published("cnn10-splits")["runs"]["official"]["clips"]

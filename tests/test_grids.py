@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from course_utils import inference, training
-from course_utils.lessons import grids
 from course_utils.configuration import Config, ConfigurationError, Recipe
+from course_utils.lessons import grids
 from course_utils.lessons.grids import GRIDS, Grid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,9 +145,10 @@ def test_experiments_of_another_configuration_are_kept(base, tmp_path):
 
 
 def test_a_stored_set_is_refused(base, tones, tmp_path):
-    from course_utils import experiment, storage
+    from course_utils import data as run_data
+    from course_utils import storage
 
-    data = experiment.prepare(base, progress=False)
+    data = run_data.prepare(base, progress=False)
     storage.write_set(tmp_path / "set", "mel", data.test.cache, data.test.plan, data.taxonomy, base.recipe, base.mel)
     with pytest.raises(ConfigurationError, match="needs a folder of clips"):
         run(dataclasses.replace(base, data=str(tmp_path / "set")), tmp_path)

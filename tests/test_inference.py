@@ -6,7 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from course_utils import audio, experiment, inference, training
+from course_utils import audio, inference, training
+from course_utils import data as run_data
 from course_utils.audio import AudioError
 from course_utils.configuration import Config, ConfigurationError, Recipe
 
@@ -64,7 +65,7 @@ def test_a_planted_sound_is_found_where_it_was_planted(tmp_path, run):
 
 def test_predicting_equals_scoring(run, tmp_path):
     network, config, taxonomy, _ = training.load_network(run)
-    test = experiment.prepare(config, progress=False).test
+    test = run_data.prepare(config, progress=False).test
     waveform, _ = test[0]
     audio.write(tmp_path / "a.wav", waveform.numpy(), subtype="FLOAT")
     found = inference.predict(run, tmp_path / "a.wav")

@@ -1,4 +1,4 @@
-"""The set-up: one list of dependencies, light imports, rooms that import only rooms below them, Colab left as it is."""
+"""The set-up: one list of dependencies, light imports, modules that import only modules below them, Colab left as it is."""
 
 import ast
 import os
@@ -15,22 +15,11 @@ from conftest import REAL
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-ROOMS = (
-    *(
-        "files",
-        "progress",
-        "environment",
-        "taxonomy",
-        "configuration",
-        "containers",
-        "audio",
-        "features",
-        "datasets",
-        "splits",
-        "mixing",
-    ),
-    *("storage", "evaluation", "models", "experiment", "training", "inference", "grids", "sweep", "results", "plots"),
-    *("diagrams", "report", "exercises", "profile", "cli", "__main__"),
+# From below to the top: a module imports only modules before it. What only the lessons need comes last.
+MODULES = (
+    *("files", "progress", "environment", "taxonomy", "configuration", "containers", "audio", "features", "datasets"),
+    *("splits", "mixing", "storage", "evaluation", "models", "data", "training", "inference", "sweep", "plots", "page"),
+    *("cli", "lessons", "__main__"),
 )
 HEAVY = ("torch", "librosa", "matplotlib", "sklearn")
 
@@ -48,14 +37,14 @@ def imports_of(path: Path, top_level_only: bool) -> set[str]:
     return names
 
 
-def files_of(room: str) -> list[Path]:
-    folder = ROOT / "course_utils" / room
+def files_of(module: str) -> list[Path]:
+    folder = ROOT / "course_utils" / module
     return sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
 
 
-def test_every_file_is_in_a_room_that_is_known():
+def test_every_file_is_in_a_module_that_is_known():
     found = {path.stem if path.is_file() else path.name for path in (ROOT / "course_utils").iterdir()}
-    assert found - {"__init__", "__pycache__"} == set(ROOMS)
+    assert found - {"__init__", "__pycache__"} == set(MODULES)
 
 
 def test_all_of_the_package_is_installed():
@@ -67,13 +56,13 @@ def test_all_of_the_package_is_installed():
         assert list((ROOT / place).glob(pattern))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_rooms_below_it(room):
-    below = set(ROOMS[: ROOMS.index(room) + 1])
-    for path in files_of(room):
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_modules_below_it(module):
+    below = set(MODULES[: MODULES.index(module) + 1])
+    for path in files_of(module):
         for name in imports_of(path, top_level_only=False):
             parts = name.split(".")
-            if parts[0] == "course_utils" and len(parts) > 1 and parts[1] in ROOMS:
+            if parts[0] == "course_utils" and len(parts) > 1 and parts[1] in MODULES:
                 assert parts[1] in below, f"{path.name} imports {name}"
 
 
@@ -84,19 +73,20 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_training_needs_no_plotting_or_reference_library():
-    """A machine that has torch, torchaudio, numpy, pandas, soundfile, soxr, tqdm and Fabric can train."""
+    """A machine that has torch, numpy, pandas, soundfile, soxr, tqdm and Fabric can train."""
     code = """
 import sys
-for name in ("librosa", "matplotlib", "sklearn", "seaborn", "IPython", "scipy", "pooch", "tensorboard", "typer", "optuna"):
+optional = ("librosa", "matplotlib", "sklearn", "seaborn", "IPython", "scipy", "tensorboard", "typer", "optuna", "torchaudio")
+for name in optional:
     sys.modules[name] = None
 import course_utils.training, course_utils.inference
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("room", [r for r in ROOMS if r != "__main__"])
-def test_librosa_matplotlib_and_sklearn_are_imported_where_they_are_used(room):
-    for path in files_of(room):
+@pytest.mark.parametrize("module", [r for r in MODULES if r != "__main__"])
+def test_librosa_matplotlib_and_sklearn_are_imported_where_they_are_used(module):
+    for path in files_of(module):
         roots = {name.split(".")[0] for name in imports_of(path, top_level_only=True)}
         assert not roots & {"librosa", "matplotlib", "sklearn", "seaborn"}, path
 
@@ -105,10 +95,23 @@ def name_of(requirement: str) -> str:
     return re.split(r"[<>=!~\[ ;]", requirement)[0].lower().replace("_", "-")
 
 
-def test_torch_and_torchaudio_have_the_same_bounds():
+def test_only_the_extra_for_the_lab_has_upper_bounds_and_torchaudio():
     bounds = {name_of(r): r.removeprefix(name_of(r)) for r in PROJECT["dependencies"]}
-    assert bounds["torch"] == bounds["torchaudio"] == ">=2.8,<2.12"
-    assert all("<" not in bound and "==" not in bound for name, bound in bounds.items() if not name.startswith("torch"))
+    assert "torchaudio" not in bounds and all("<" not in bound and "==" not in bound for bound in bounds.values())
+    lab = {name_of(r): r.removeprefix(name_of(r)) for r in PROJECT["optional-dependencies"]["lab"]}
+    assert (lab["torch"], lab["torchaudio"]) == ("<2.12", ">=2.8,<2.12")
+
+
+def test_the_library_does_without_the_lessons():
+    code = """
+import importlib, pathlib, pkgutil, sys
+sys.modules["course_utils.lessons"] = None
+import course_utils
+for module in pkgutil.walk_packages(course_utils.__path__, "course_utils."):
+    if not module.name.startswith(("course_utils.lessons", "course_utils.__main__")):
+        importlib.import_module(module.name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_jupyterlab_and_nbval_are_extras():

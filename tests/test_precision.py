@@ -12,7 +12,8 @@ import soundfile
 import torch
 from torch import nn
 
-from course_utils import audio, experiment, features, inference, models, training
+from course_utils import audio, features, inference, models, training
+from course_utils import data as run_data
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.models.crnn import MelspectrogramStretch
@@ -65,7 +66,7 @@ def test_waveforms_come_in_and_features_go_out_as_float32(tmp_path, tones, monke
     doors = Doors(monkeypatch)
     recipe = Recipe(joint="slots", slot_seconds=0.5, replicas=1)
     config = quick(tones, model=model, norm=norm, precision=precision, recipe=recipe)
-    data = experiment.prepare(config, progress=False)
+    data = run_data.prepare(config, progress=False)
     training.train(config, tmp_path / "run", data, progress=False)
     after_training = len(doors.into)
     assert after_training > len(data.train) // config.batch_size  # steps, and the validation
@@ -83,7 +84,7 @@ def test_waveforms_come_in_and_features_go_out_as_float32(tmp_path, tones, monke
         again = doors.front.eval()(*ins)
         again = again[0] if isinstance(again, tuple) else again
         assert (out - again).abs().max() <= 1e-4 * again.abs().max()
-    sent = torch.cat([batch.audio for batch in experiment.loader(config, data.test, data.taxonomy)])
+    sent = torch.cat([batch.audio for batch in run_data.loader(config, data.test, data.taxonomy)])
     seen = torch.cat([ins[0][:, : sent.shape[1]] for ins in doors.into[after_training:]])
     assert torch.equal(seen[: len(sent)], sent)  # to the last bit
 
@@ -179,14 +180,14 @@ def test_a_long_gradient_is_shortened_for_the_crnn(tones, monkeypatch):
     lengths = {}
     for model, clip_norm in (("crnn", None), ("crnn", 0.0), ("cnn10", None), ("cnn10", 0.5)):
         config = quick(tones, model=model, clip_norm=clip_norm, optimizer="adam", batch_size=4)
-        data = experiment.prepare(config, progress=False)
-        fabric, network = training.make_fabric(config, 1), experiment.build_network(config, data.taxonomy)
+        data = run_data.prepare(config, progress=False)
+        fabric, network = training.make_fabric(config, 1), models.build(config, data.taxonomy)
         last = network.fc if model == "crnn" else network.network.fc2
         last.weight.data *= 1e4  # steep
         optimizer = training.make_optimizer(config, network)
         prepared = fabric.setup(network, optimizer)
         training.training_step(
-            fabric, *prepared, next(iter(experiment.loader(config, data.train, data.taxonomy))), config
+            fabric, *prepared, next(iter(run_data.loader(config, data.train, data.taxonomy))), config
         )
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         lengths[model, clip_norm] = float(torch.cat([g.flatten() for g in gradients]).norm())
@@ -207,8 +208,8 @@ def test_what_was_trained_before_these_options_is_read_as_what_it_was():
 def test_lengths_stay_on_the_cpu_beside_a_batch(tones):
     """`meta` stands for a GPU: nothing can be read from it."""
     config = quick(tones)
-    data = experiment.prepare(config, progress=False)
-    batch = next(iter(experiment.loader(config, data.test, data.taxonomy))).to(torch.device("meta"))
+    data = run_data.prepare(config, progress=False)
+    batch = next(iter(run_data.loader(config, data.test, data.taxonomy))).to(torch.device("meta"))
     assert {batch.audio.device.type, batch.multi_hot.device.type, batch.combination.device.type} == {"meta"}
     assert batch.lengths.device.type == "cpu"
 
@@ -217,7 +218,7 @@ def test_the_crnn_asks_the_device_for_no_lengths(monkeypatch):
     """On `meta` every question for a value fails, as it would make a GPU wait."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which `meta` does not know
     for time_pooling, readout in (("report", "last"), ("fine", "attention")):
-        network = models.build("crnn", 10, time_pooling=time_pooling, readout=readout, norm="whiten").to("meta").train()
+        network = models.crnn(10, time_pooling=time_pooling, readout=readout, norm="whiten").to("meta").train()
         network.spectrogram.probability = 0.0
         logits = network(torch.zeros(2, 100_000, device="meta"), torch.tensor([100_000, 70_000]))
         assert logits.shape == (2, 10)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.lessons import grids, results
 from course_utils.configuration import Config, ConfigurationError
+from course_utils.lessons import grids, results
 from course_utils.lessons.grids import Grid
 
 ROOT = Path(__file__).resolve().parents[1]

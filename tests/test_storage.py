@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from conftest import make_dataset
-from course_utils import audio, experiment, features, files, mixing, storage
+from course_utils import audio, features, files, mixing, storage
+from course_utils import data as run_data
 from course_utils.configuration import Config, Recipe
 from course_utils.datasets import ClipCache, DatasetError, open_folder
 from course_utils.files import NoRoomError
@@ -431,10 +432,10 @@ def test_a_clip_of_one_name_in_two_folds_is_two_clips(tmp_path):
     swapped = plan.assign(first=(plan["first"] + 10) % 20)  # the same names, of the other fold
     assert storage._hash_plan(plan, cache) != storage._hash_plan(swapped, cache)
     config = Config(data=str(tmp_path / "clips"), test_folds=(2,), valid_fraction=0.0, fresh_pairs=False)
-    parts = experiment.prepare(config, progress=False)
+    parts = run_data.prepare(config, progress=False)
     plan = pd.concat([parts.train.plan, parts.test.plan], ignore_index=True)
     write_set(tmp_path / "official", "mel", cache, plan, TEN, config.recipe, MEL, progress=False)
-    notes = experiment.prepare(Config(data=str(tmp_path / "official")), progress=False).notes
+    notes = run_data.prepare(Config(data=str(tmp_path / "official")), progress=False).notes
     assert notes[-1] == parts.notes[-1] == "audit: none of 15 test items shares a recording with training"
 
 

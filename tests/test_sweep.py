@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from course_utils import cli, experiment, inference, storage, sweep, training
+from course_utils import cli, inference, storage, sweep, training
+from course_utils import data as run_data
 from course_utils.configuration import Config, ConfigurationError, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +85,7 @@ def test_results_hold_what_a_lesson_plots(base, swept):
     folder, found, said = swept
     assert found == sweep.read(folder / "sweep.json") == json.loads((folder / "sweep.json").read_text())
     assert (found["command"], found["config"]) == ("a command", base.decisive())
-    assert found["clips"] == experiment.prepare(base, progress=False).fingerprint
+    assert found["clips"] == run_data.prepare(base, progress=False).fingerprint
     assert str(base.data) not in (folder / "sweep.json").read_text()
     assert [trial["number"] for trial in found["trials"]] == [0, 1, 2] and found["importances"] == {}
     assert [line.split(",")[0] for line in said] == [f"{n + 1} of 3: trial 000{n}" for n in range(3)]
@@ -184,7 +185,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_written(
 
 
 def test_a_stored_set_is_refused(base, tmp_path, no_training):
-    data = experiment.prepare(base, progress=False)
+    data = run_data.prepare(base, progress=False)
     storage.write_set(tmp_path / "set", "mel", data.test.cache, data.test.plan, data.taxonomy, base.recipe, base.mel)
     with pytest.raises(ConfigurationError, match="needs a folder of clips"):
         run(dataclasses.replace(base, data=str(tmp_path / "set")), tmp_path / "sweep", 2)

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import experiment, files, inference, models, training
+from course_utils import data as run_data
+from course_utils import files, inference, models, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.mixing import Batch
 from course_utils.splits import SplitError
@@ -121,9 +122,9 @@ def test_the_step_schedule_halves_the_rate_every_ten_epochs():
 
 def test_a_run_is_described_by_what_is_left_of_it(tmp_path, tones):
     config = quick(tones, epochs=2)
-    data = experiment.prepare(config, progress=False)
+    data = run_data.prepare(config, progress=False)
     batches = len(data.train) // 16
-    parameters = models.count_parameters(experiment.build_network(config, data.taxonomy))
+    parameters = models.count_parameters(models.build(config, data.taxonomy))
     says = rf"cnn10, {parameters:,} parameters, head labels: 2 epochs of {batches} batches of 16 on cpu, 32-true, about \d+ "
     assert re.match(says, training.describe(config, data, tmp_path))
     training.train(config, tmp_path, data, progress=False, should_stop=lambda state: state.epoch == 1)
@@ -142,7 +143,7 @@ def test_what_counts_as_stale_and_which_epoch_counts():
 
 
 def test_positive_weights_by_hand(tones):
-    data = experiment.prepare(quick(tones), progress=False)
+    data = run_data.prepare(quick(tones), progress=False)
     plan = data.train.plan.iloc[:4].assign(combination=[0, 1, 1, 10])  # of classes {0}, {0, 1}, {0, 1}, {1}
     data.train.plan = plan
     labels = training.positive_weights(quick(tones), data)
@@ -158,7 +159,7 @@ def test_without_validation_the_threshold_stays_and_the_last_epoch_counts(tmp_pa
     assert state.threshold == 0.5 and state.best == -1 and state.best_epoch == 2
     assert same(weights(tmp_path, "best"), weights(tmp_path, "last"))
     with pytest.raises(ConfigurationError, match="patience 2 stops by the validation mAP, and no mixtures validate"):
-        data = experiment.prepare(quick(tones), progress=False)
+        data = run_data.prepare(quick(tones), progress=False)
         data = dataclasses.replace(data, valid=torch.utils.data.Subset(data.valid, []))
         training.train(quick(tones, patience=2), tmp_path / "other", data, progress=False)
 
@@ -192,8 +193,8 @@ def test_a_weight_that_is_not_finite_is_not_kept(tmp_path, tones, monkeypatch):
 
 def test_a_network_that_says_nan_is_not_scored(tones):
     config = quick(tones)
-    data = experiment.prepare(config, progress=False)
-    batches = experiment.loader(config, data.test, data.taxonomy)
+    data = run_data.prepare(config, progress=False)
+    batches = run_data.loader(config, data.test, data.taxonomy)
 
     def says_nan(sounds, lengths):
         logits = torch.zeros(len(sounds), 10)
@@ -278,17 +279,17 @@ def test_the_second_of_two_runs_in_one_folder_is_told_so_and_harms_nothing(tmp_p
 
 
 def test_levels_tell_other_sound_and_not_another_decoder(tones):
-    levels = experiment.prepare(quick(tones), progress=False).sound
+    levels = run_data.prepare(quick(tones), progress=False).sound
     assert levels.shape == (120, 2) and (levels > 0).all()
     again = torch.from_numpy(levels * np.float32(1 + 1e-5))
-    assert experiment.is_same_sound(again, levels) and experiment.is_same_sound(None, levels)
-    assert not experiment.is_same_sound(levels[:-1], levels)
+    assert run_data.is_same_sound(again, levels) and run_data.is_same_sound(None, levels)
+    assert not run_data.is_same_sound(levels[:-1], levels)
     for place in ((5, 0), (5, 1)):
         other = levels.copy()
         other[place] *= 1.01
-        assert not experiment.is_same_sound(other, levels)
-    assert experiment.is_same_sound("abc", "abc") and not experiment.is_same_sound("abc", "abd")
-    assert not experiment.is_same_sound("abc", levels) and not experiment.is_same_sound(levels, "abc")
+        assert not run_data.is_same_sound(other, levels)
+    assert run_data.is_same_sound("abc", "abc") and not run_data.is_same_sound("abc", "abd")
+    assert not run_data.is_same_sound("abc", levels) and not run_data.is_same_sound(levels, "abc")
 
 
 @pytest.mark.parametrize(
@@ -297,9 +298,9 @@ def test_levels_tell_other_sound_and_not_another_decoder(tones):
 )
 def test_a_share_smaller_than_a_batch_is_kept_whole(tones, count, processes, drops, batches):
     config = quick(tones, batch_size=48)
-    data = experiment.prepare(config, progress=False)
+    data = run_data.prepare(config, progress=False)
     part = torch.utils.data.Subset(data.train, [0] * count)
-    loader = experiment.loader(config, part, data.taxonomy, 0, processes=processes)
+    loader = run_data.loader(config, part, data.taxonomy, 0, processes=processes)
     assert (loader.drop_last, len(loader)) == (drops, batches)
 
 
@@ -328,13 +329,16 @@ def train_and_kill(config, run, batches):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 @pytest.mark.parametrize(
     ("changes", "epochs"),
-    [({"mixup": True}, (0, 1, 2)), ({"model": "crnn", "recipe": Recipe(joint="concatenate"), "schedule": "step"}, (1,))],
+    [
+        ({"mixup": True}, (0, 1, 2)),
+        ({"model": "crnn", "recipe": Recipe(joint="concatenate"), "schedule": "step"}, (1,)),
+    ],
 )
 def test_killed_in_any_epoch_and_resumed_the_weights_are_the_same(tmp_path, tones, changes, epochs):
     config = quick(tones, epochs=3, **changes)
     training.train(config, tmp_path / "whole", progress=False)
-    data = experiment.prepare(config, progress=False)
-    per_epoch = len(experiment.loader(config, data.train, data.taxonomy, shuffle_seed=0))
+    data = run_data.prepare(config, progress=False)
+    per_epoch = len(run_data.loader(config, data.train, data.taxonomy, shuffle_seed=0))
     for epoch in epochs:
         run = tmp_path / f"killed{epoch}"
         train_and_kill(config, run, epoch * per_epoch + 2)
@@ -361,13 +365,13 @@ def test_a_run_does_not_go_on_with_other_clips(tmp_path, tones):
 def test_scores_do_not_depend_on_the_other_mixtures_of_a_batch(tones):
     """Mixtures of different lengths, concatenated: alone and together."""
     config = quick(tones, recipe=Recipe(joint="concatenate", slot_seconds=1.0))
-    data = experiment.prepare(config, progress=False)
-    network = experiment.build_network(config, data.taxonomy).eval()
+    data = run_data.prepare(config, progress=False)
+    network = models.build(config, data.taxonomy).eval()
     cache = data.test.cache
     cache.lengths = np.where(np.arange(len(cache)) % 2, cache.lengths, cache.lengths // 3)
     scores = []
     for size in (2, 7):
-        batches = experiment.loader(dataclasses.replace(config, batch_size=size), data.test, data.taxonomy)
+        batches = run_data.loader(dataclasses.replace(config, batch_size=size), data.test, data.taxonomy)
         assert len({int(n) for batch in batches for n in batch.lengths}) > 1
         scores.append(training.score(network, batches, "labels", data.taxonomy, torch.device("cpu")).label_scores)
     assert np.abs(scores[0] - scores[1]).max() < 1e-5
@@ -377,9 +381,9 @@ def test_nor_do_those_of_longer_mixtures_than_the_run_was_trained_on(tones):
     """A run on overlays of half a second and an onset of at most 0.1 s, tested on pairs that are joined."""
     short = Recipe(joint="overlay", slot_seconds=0.5, max_onset=0.1)
     config = quick(tones, recipe=short)
-    longer = experiment.prepare(quick(tones, recipe=Recipe(joint="concatenate", slot_seconds=0.5)), progress=False).test
+    longer = run_data.prepare(quick(tones, recipe=Recipe(joint="concatenate", slot_seconds=0.5)), progress=False).test
     for size in (2, 7):
-        batches = experiment.loader(dataclasses.replace(config, batch_size=size), longer, Taxonomy())
+        batches = run_data.loader(dataclasses.replace(config, batch_size=size), longer, Taxonomy())
         assert {batch.audio.shape[-1] for batch in batches} == {22_050}
 
 
@@ -438,14 +442,14 @@ def test_early_stopping_stops(tmp_path, tones, monkeypatch):
 
 def test_the_test_part_is_never_looked_at_while_training(tmp_path, tones, monkeypatch):
     config = quick(tones, epochs=1)
-    data = experiment.prepare(config, progress=False)
+    data = run_data.prepare(config, progress=False)
     monkeypatch.setattr(
         type(data.test), "__getitem__", lambda self, row: pytest.fail("test") if self is data.test else GET(self, row)
     )
     training.train(config, tmp_path, data, progress=False)
 
 
-GET = experiment.LazyMixtures.__getitem__
+GET = run_data.LazyMixtures.__getitem__
 
 
 @pytest.mark.parametrize(("schedule", "epoch"), [("onecycle", 3), ("constant", 1)])
@@ -566,7 +570,7 @@ def test_a_run_stops_when_it_is_told_to(tmp_path, tones):
 @pytest.mark.parametrize("head", ["labels", "combinations"])
 def test_positive_weights_are_absent_over_present(tones, head):
     config = quick(tones, head=head, pos_weight=True)
-    data = experiment.prepare(config, progress=False)
+    data = run_data.prepare(config, progress=False)
     found = training.positive_weights(config, data).numpy()
     there = data.train.plan["combination"].to_numpy()
     if head == "labels":
@@ -588,8 +592,8 @@ def test_weighed_up_positives_are_said_more_often(tmp_path, tones):
 
 
 def test_a_share_of_the_recordings_trains(tones):
-    whole = experiment.prepare(quick(tones), progress=False)
-    half = experiment.prepare(quick(tones, train_share=0.5), progress=False)
+    whole = run_data.prepare(quick(tones), progress=False)
+    half = run_data.prepare(quick(tones, train_share=0.5), progress=False)
     assert 0 < len(half.train) < len(whole.train)
     for part in ("valid", "test"):
         assert getattr(half, part).plan.equals(getattr(whole, part).plan)
@@ -597,7 +601,7 @@ def test_a_share_of_the_recordings_trains(tones):
 
 def test_known_and_new_clips_are_what_they_are_called(tones):
     config = quick(tones, split="clips", train_folds=(1, 2), test_folds=(3,))
-    data, parts = experiment.prepare(config, progress=False), experiment.by_acquaintance(config, progress=False)
+    data, parts = run_data.prepare(config, progress=False), known_and_new.test_parts(config, progress=False)
     trained = set(data.train.plan[["first", "second"]].to_numpy().ravel())
     pairs = set(map(frozenset, data.train.plan[["first", "second"]].to_numpy().tolist()))
     wanted = {
@@ -627,8 +631,8 @@ def test_known_and_new_clips_are_what_they_are_called(tones):
 
 def test_only_a_split_by_clips_has_known_and_new_ones(tones):
     with pytest.raises(ConfigurationError, match="only a split by clips"):
-        experiment.by_acquaintance(quick(tones), progress=False)
+        known_and_new.test_parts(quick(tones), progress=False)
     with pytest.raises(ConfigurationError, match="fixed pairs that are joined"):
-        experiment.by_acquaintance(quick(tones, split="clips", fresh_pairs=True), progress=False)
+        known_and_new.test_parts(quick(tones, split="clips", fresh_pairs=True), progress=False)
     with pytest.raises(SplitError, match="fold 3: the training knows all its recordings"):
-        experiment.by_acquaintance(quick(tones, split="clips"), progress=False)
+        known_and_new.test_parts(quick(tones, split="clips"), progress=False)

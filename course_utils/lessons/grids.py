@@ -462,7 +462,7 @@ def _outcome(
     return {
         "config": config.decisive(),
         "clips": data.fingerprint,
-        "parameters": models.count_parameters(models.build(config, run_data.n_outputs(config, data.taxonomy))),
+        "parameters": models.count_parameters(models.build(config, data.taxonomy)),
         "device": name,
         "minutes": round(float(history["seconds"].sum()) / 60, 1),
         "scored_epoch": training.scored_epoch(state, config),

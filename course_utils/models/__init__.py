@@ -1,4 +1,4 @@
-"""The networks, found by name: `build(config, outputs)` builds the one that `config.model` names.
+"""The networks, found by name: `build(config, taxonomy)` builds the one that `config.model` names.
 
 Every network that is built here takes a batch's sounds and their lengths, and returns logits. `register` adds one of your
 own.
@@ -14,6 +14,7 @@ from course_utils.configuration import Config, ConfigurationError
 from course_utils.features import LogMel, SpecAugment
 from course_utils.models.cnn10 import CNN10, cnn10
 from course_utils.models.crnn import CRNN, crnn
+from course_utils.taxonomy import Taxonomy
 
 __all__ = ["CNN10", "CRNN", "OnLogMel", "build", "cnn10", "count_parameters", "crnn", "names", "register"]
 
@@ -88,12 +89,12 @@ def builder_of(name: str) -> Builder:
     return _builders[name]
 
 
-def build(config: Config, outputs: int) -> nn.Module:
+def build(config: Config, taxonomy: Taxonomy) -> nn.Module:
     """Build the network of a run, with fresh weights.
 
     Args:
-        config: The run; `config.model` names the network.
-        outputs: Number of logits.
+        config: The run; `config.model` names the network, and `config.head` says what its logits are.
+        taxonomy: The classes.
 
     Returns:
         A network that takes sounds `[B, T]` and lengths `[B]`, and returns logits `[B, outputs]`.
@@ -101,6 +102,7 @@ def build(config: Config, outputs: int) -> nn.Module:
     Raises:
         ConfigurationError: If no network of that name is registered.
     """
+    outputs = taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
     return builder_of(config.model)(config, outputs)
 
 

@@ -196,7 +196,7 @@ def load_network(run: Path | str, network: nn.Module | None = None) -> tuple[nn.
                 f"{path}: needs the network {config.model!r}, which {checkpoint.get('built_by') or 'another module'} "
                 "registers (models.register); import that first"
             )
-        network = models.build(config, run_data.n_outputs(config, taxonomy))
+        network = models.build(config, taxonomy)
     try:
         network.load_state_dict(checkpoint["network"])
     except RuntimeError as error:

@@ -127,7 +127,7 @@ class _Run:
         seed_everything(config.seed, 0, fabric.global_rank)
         self.network = own.network
         if self.network is None:
-            self.network = models.build(config, run_data.n_outputs(config, data.taxonomy))
+            self.network = models.build(config, data.taxonomy)
         optimizer = make_optimizer(config, self.network)
         self.model, self.optimizer = fabric.setup(self.network, optimizer)
         self.workers = _workers(config, fabric)
@@ -408,7 +408,7 @@ def describe(config: Config, data: Mixtures, out: Path, network: nn.Module | Non
         return f"{out}: all of {config.epochs} epochs are done already"
     name = config.model if network is None else _name_of(type(network))
     if network is None:
-        network = models.build(config, run_data.n_outputs(config, data.taxonomy))
+        network = models.build(config, data.taxonomy)
     else:
         network = copy.deepcopy(network)
     fabric = make_fabric(config, devices=1)

@@ -12,7 +12,8 @@ import soundfile
 from PIL import Image
 
 from conftest import make_dataset
-from course_utils import evaluation, experiment, inference, report, storage, training
+from course_utils import data as run_data
+from course_utils import evaluation, inference, report, storage, training
 from course_utils.configuration import Config, Recipe
 
 VOID = {"meta", "img", "br"}
@@ -168,7 +169,7 @@ def test_names_are_escaped_absent_classes_are_named_and_long_sounds_are_cut(tmp_
 def test_a_stored_set_is_heard_only_where_it_holds_sound(tones, tmp_path, form, joint):
     recipe = Recipe(joint=joint, slot_seconds=0.5, max_onset=0.3)
     config = Config(str(tones), n_mels=16, hop_length=256, test_folds=(3,), recipe=recipe, accelerator="cpu")
-    parts = experiment.prepare(config, progress=False)
+    parts = run_data.prepare(config, progress=False)
     plan = pd.concat([parts.train.plan, parts.valid.plan, parts.test.plan], ignore_index=True)
     made = (parts.test.cache, plan, parts.taxonomy, recipe, config.mel)
     storage.write_set(tmp_path / "set", form, *made, progress=False)
