@@ -26,7 +26,7 @@ import pandas as pd
 import soundfile
 from tqdm.auto import tqdm
 
-from course_utils import audio, datasets
+from course_utils import audio, datasets, models
 from course_utils.audio import SAMPLE_RATE
 
 

@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_utils import files
+from course_utils import datasets, files
 from course_utils.datasets import default_root, mini
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,9 +29,9 @@ READY = default_root("mini")  # where `make lab` has made it; the tests have cac
 NOT_COPIED = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "data", "node_modules")
 PROBE = """
 import json, sys
-from course_utils.files import published_file
+from course_utils.lessons.grids import published_file
 found = [module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
-print(json.dumps({"modules": found, "published": str(published_file("clips.txt"))}))
+print(json.dumps({"modules": found, "published": str(published_file("crnn.pt"))}))
 """
 
 
@@ -75,7 +75,7 @@ def test_the_wheel_holds_the_rooms_and_the_results_and_nothing_else(wheel):
     place = ROOT / "figures" / "results"
     results = {path.relative_to(place).as_posix() for pattern in patterns for path in place.glob(pattern)}
     assert held == rooms | {f"course_utils/results/{name}" for name in results}
-    some = {"files.py", "cli.py", "datasets/mini.py", "models/crnn.py", "results/crnn.pt", "results/clips.txt"}
+    some = {"files.py", "cli/runs.py", "datasets/mini.py", "models/crnn.py", "results/crnn.pt", "datasets/measured.txt"}
     assert {f"course_utils/{name}" for name in some} <= held
     assert all(name.startswith("course_utils/") for name in held)
 
@@ -128,7 +128,9 @@ def test_a_lesson_runs_alone(path, places, installed):
     assert content(places["work"]) == {path.name}
     assert content(places["home"]) == set()
     assert content(places["temp"]) == set(), "write into `course_utils.files.new_folder()`"
-    assert files.cached()[1] == [], "in the cache, but `python -m course_utils clean` does not know it"
+    assert files.cached([*datasets.kinds(), files.SCRATCH])[1] == [], (
+        "in the cache, but `python -m course_utils clean` does not know it"
+    )
 
 
 # --- What a lesson reads and writes, by its source ------------------------------------------------------------------

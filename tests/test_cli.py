@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -12,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import make_dataset
-from course_utils import audio, cli, datasets, storage, training
-from course_utils.configuration import Config
+from course_utils import audio, datasets, storage, training
+from course_utils.__main__ import app
+from course_utils.cli import machine, options
+from course_utils.configuration import Config, Recipe
 from course_utils.datasets import mini, urbansound8k
 
 TINY = [
@@ -35,7 +38,7 @@ TINY = [
 
 
 def call(*arguments, code=0):
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
     return result
 
@@ -68,19 +71,31 @@ def test_every_command_has_help():
         assert "Usage" in call(name, "--help").output
 
 
+@dataclasses.dataclass(kw_only=True)
+class Everything(
+    options.LogMelOptions,
+    options.MixingOptions,
+    options.SplitOptions,
+    options.TrainingOptions,
+    options.DevicesOption,
+    options.Places,
+):
+    """A command with all options, which does nothing."""
+
+
 def test_options_are_those_of_the_configuration():
     """Every field of a configuration can be set, and its default is what is set when it is not."""
     nothing_given = SimpleNamespace(get_parameter_source=lambda name: None)
-    assert cli._config("x", {name: cli._option(name).default for name in OPTIONS}, nothing_given) == Config(data="x")
-
-
-OPTIONS = (*cli._TRAINING, *cli._SPLIT, *cli._MIXING, *cli._FEATURES)
+    command = Everything(context=nothing_given, data="x", out=Path("y"))
+    fields = {field.name for kind in (Config, Recipe) for field in dataclasses.fields(kind)}
+    assert set(options.options_of(command)) == fields - {"data", "recipe"}
+    assert options.configure(command) == Config(data="x")
 
 
 def test_check_names_what_it_looked_at():
-    result = CliRunner().invoke(cli.app, ["check", "--json"])
+    result = CliRunner().invoke(app, ["check", "--json"])
     found = {finding["name"]: finding for finding in json.loads(result.stdout)}
-    assert {"Python", "torch and torchaudio", "torch loads", "ipywidgets", "GPU", "disk", "data, mini"} <= set(found)
+    assert {"Python", "torch", "torchaudio", "ipywidgets", "GPU", "disk", "data, mini"} <= set(found)
     assert found["data, mini"]["remedy"] == "made at first use"
     assert (result.exit_code == 1) == any(f["state"] == "fault" for f in found.values())
 
@@ -89,18 +104,18 @@ def test_check_takes_an_unfinished_download_for_a_note():
     place = datasets.default_root("urbansound8k")
     place.mkdir(parents=True)
     (place / "UrbanSound8K.tar.gz.part").write_bytes(b"half")
-    found = {f["name"]: f for f in json.loads(CliRunner().invoke(cli.app, ["check", "--json"]).stdout)}
+    found = {f["name"]: f for f in json.loads(CliRunner().invoke(app, ["check", "--json"]).stdout)}
     assert found["data, urbansound8k"]["state"] == "note" and found["data, mini"]["state"] == "note"
 
 
 def test_check_counts_the_data_it_finds(tones):
     shutil.copytree(tones, datasets.default_root("urbansound8k"))
-    assert "120 clips" in CliRunner().invoke(cli.app, ["check"]).output
+    assert "120 clips" in CliRunner().invoke(app, ["check"]).output
 
 
 def test_check_names_the_cache_folder_and_its_size(own_cache, cache):
     def found() -> dict:
-        result = CliRunner().invoke(cli.app, ["check", "--json"])
+        result = CliRunner().invoke(app, ["check", "--json"])
         return {f["name"]: f for f in json.loads(result.stdout)}["cache folder"]
 
     size = sum(file.stat().st_size for file in own_cache.rglob("*") if file.is_file())
@@ -163,11 +178,11 @@ def test_mini_is_made_anew_afterwards(filled):
 
 
 def test_clean_asks_about_each_kind(filled, monkeypatch):
-    monkeypatch.setattr(cli, "_is_terminal", lambda: True)
-    result = CliRunner().invoke(cli.app, ["clean"], input="y\nn\nn\n")
+    monkeypatch.setattr(machine, "_is_terminal", lambda: True)
+    result = CliRunner().invoke(app, ["clean"], input="y\nn\nn\n")
     assert result.exit_code == 0 and result.output.count("[y/N]") == 3
     assert left(filled) == ["decoded", "thesis.txt", "urbansound8k"]
-    assert CliRunner().invoke(cli.app, ["clean"], input="").exit_code == 1  # nobody answers
+    assert CliRunner().invoke(app, ["clean"], input="").exit_code == 1  # nobody answers
     assert left(filled) == ["decoded", "thesis.txt", "urbansound8k"]
 
 
@@ -534,7 +549,7 @@ def test_grid_writes_results_and_names_its_command(tones, tmp_path, monkeypatch)
 
 
 def test_results_need_the_projects_folder_and_write_its_table(tmp_path, monkeypatch):
-    from course_utils.results import MARKS
+    from course_utils.lessons.results import MARKS
 
     monkeypatch.chdir(tmp_path)
     assert "no README.md here" in call("results", code=2).output

@@ -7,9 +7,10 @@ from torch import nn
 
 from conftest import make_dataset
 from course_utils import data as run_data
-from course_utils import features, mixing, splits
+from course_utils import features, mixing, models, splits
 from course_utils.configuration import Config, ConfigurationError, Recipe
 from course_utils.datasets import DatasetError
+from course_utils.lessons import known_and_new
 from course_utils.mixing import LazyMixtures
 from course_utils.splits import SplitError
 from course_utils.storage import write_set
@@ -157,7 +158,7 @@ def test_a_stored_set_keeps_its_parts(config, cache, tmp_path):
 def test_mixtures_by_acquaintance_are_of_the_clips_that_they_are_named_after(config):
     """Of 80 clips 16 are held out; 16 · 3 // 2 = 24 pairs are drawn for each part, less those that were trained on."""
     known_run = replace(config, split="clips", train_folds=(1, 2))
-    parts = known_and_new.test_parts(known_run, progress=False)
+    parts = known_and_new.parts(known_run, progress=False)
     assert list(parts) == ["known + known", "known + new", "new + new", "new recordings", "new + new, apart"]
     whole = run_data.prepare(known_run, progress=False)
     clips = whole.test.cache.clips
@@ -198,7 +199,7 @@ def test_mixtures_by_acquaintance_are_of_the_clips_that_they_are_named_after(con
 )
 def test_acquaintance_needs_clips_that_are_known_and_clips_that_are_not(config, options, error, message):
     with pytest.raises(error, match=message):
-        known_and_new.test_parts(replace(config, **options), progress=False)
+        known_and_new.parts(replace(config, **options), progress=False)
 
 
 def test_another_test_takes_all_clips_of_its_folds(config):

@@ -49,7 +49,7 @@ def broken(code, *arguments):
 
 
 def test_check_runs_on_a_broken_pair_and_names_the_remedy():
-    result = broken("from course_utils.cli import main; main()", "check")
+    result = broken("from course_utils.__main__ import main; main()", "check")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert (
         "FAULT torch and torchaudio: torch 2.15.0, torchaudio 2.11.0: these two do not work together" in result.stdout
@@ -64,7 +64,7 @@ def test_importing_a_room_says_the_same():
 
 
 def test_a_command_says_the_same_in_one_line():
-    result = broken("from course_utils.cli import main; main()", "train", "--data", "x", "--out", "y")
+    result = broken("from course_utils.__main__ import main; main()", "train", "--data", "x", "--out", "y")
     assert (
         result.returncode == 2 and result.stderr.startswith("error: torch 2.15.0") and "Traceback" not in result.stderr
     )

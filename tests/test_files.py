@@ -12,6 +12,8 @@ import pytest
 from course_utils import datasets, files
 from course_utils.files import build_beside, write_beside, write_json
 
+KINDS = [*datasets.kinds(), files.SCRATCH]
+
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     target = tmp_path / "table.csv"
@@ -204,7 +206,7 @@ def everything(root: Path) -> set[str]:
 
 def test_what_the_course_put_there_is_told_from_all_else(own_cache):
     fill(own_cache, OURS + DOWNLOADED + FOREIGN)
-    kinds, others = files.cached()
+    kinds, others = files.cached(KINDS)
     assert {kind.name.split()[0]: kind.size for kind in kinds} == {
         **{"mini,": 40, "decoded": 20, "what": 20, "UrbanSound8K,": 40},
     }
@@ -212,20 +214,20 @@ def test_what_the_course_put_there_is_told_from_all_else(own_cache):
     assert there == {"/".join(name.split("/")[: 2 if name[0] in "dlu" else 1]) for name in FOREIGN}
     for kind in kinds:
         files.delete_cached(kind)
-    assert everything(own_cache) == set(FOREIGN) and files.cached() == ([], others)
+    assert everything(own_cache) == set(FOREIGN) and files.cached(KINDS) == ([], others)
 
 
 def test_an_emptied_folder_is_empty(own_cache):
     fill(own_cache, OURS + DOWNLOADED)
-    for kind in files.cached()[0]:
+    for kind in files.cached(KINDS)[0]:
         files.delete_cached(kind)
     assert list(own_cache.iterdir()) == []
 
 
 def test_nothing_there_is_nothing(own_cache, monkeypatch):
-    assert files.cached() == ([], [])
+    assert files.cached(KINDS) == ([], [])
     monkeypatch.setenv("COURSE_CACHE", str(own_cache / "not" / "there"))
-    assert files.cached() == ([], [])
+    assert files.cached(KINDS) == ([], [])
 
 
 def test_links_are_not_followed(own_cache, tmp_path):
@@ -240,7 +242,7 @@ def test_links_are_not_followed(own_cache, tmp_path):
     (own_cache / "decoded" / "0123abcd-0123456789abcdef").symlink_to(elsewhere / "0123abcd-0123456789abcdef")
     (own_cache / "mini-v1" / "audio" / "fold2").symlink_to(elsewhere)
     (own_cache / "mini-v1" / "audio" / "b.wav").symlink_to(elsewhere / "a.wav")
-    kinds, others = files.cached()
+    kinds, others = files.cached(KINDS)
     assert [kind.paths for kind in kinds] == [(own_cache / "mini-v1",)] and kinds[0].size < 1000 and len(others) == 4
     files.delete_cached(kinds[0])
     assert len(everything(elsewhere)) == 3 and not (own_cache / "mini-v1").exists()
@@ -254,11 +256,11 @@ def test_an_interrupted_deletion_leaves_nothing_that_looks_whole(own_cache, monk
         os.unlink(next(file for file in Path(path).rglob("*") if file.is_file()))
         raise KeyboardInterrupt
 
-    kinds, _ = files.cached()
+    kinds, _ = files.cached(KINDS)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", interrupted)
         files.delete_cached(kinds[0])
-    for kind in files.cached()[0]:  # the half, too, is known for the course's
+    for kind in files.cached(KINDS)[0]:  # the half, too, is known for the course's
         files.delete_cached(kind)
     assert list(own_cache.iterdir()) == []
 
@@ -269,10 +271,10 @@ def test_the_patterns_fit_what_is_really_written(own_cache, cache):
     release = datasets.default_root("urbansound8k") / "UrbanSound8K"
     decoded = cache.folder.with_name("0123abcd-0123456789abcdef")
     with build_beside(datasets.default_root("mini")), build_beside(f"{release}-whole"), build_beside(decoded):
-        kinds, others = files.cached()
-        assert [len(kind.paths) for kind in kinds] == [1, 2, 2, 1] and others == []
+        kinds, others = files.cached(KINDS)
+        assert [len(kind.paths) for kind in kinds] == [1, 2, 1, 2] and others == []
     release.mkdir()
-    assert [len(kind.paths) for kind in files.cached()[0]] == [1, 2, 2, 2] and files.cached()[1] == []
+    assert [len(kind.paths) for kind in files.cached(KINDS)[0]] == [1, 2, 2, 2] and files.cached(KINDS)[1] == []
 
 
 def test_sizes_in_words():

@@ -112,18 +112,18 @@ def test_results_of_before_a_new_option_still_count(base, tmp_path, monkeypatch)
 
 
 def test_an_interrupted_grid_goes_on(base, tmp_path, monkeypatch):
-    save = training.save
+    save = training.run.save
 
     def stop(out, *rest):
         save(out, *rest)
         if "mixup" in out.name:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save", stop)
+    monkeypatch.setattr(training.run, "save", stop)
     assert run(base, tmp_path)[0] is None
     kept = grids.read_results(tmp_path / "small.json")
     assert list(kept["runs"]) == ["plain"]
-    monkeypatch.setattr(training, "save", save)
+    monkeypatch.setattr(training.run, "save", save)
     found, said = run(base, tmp_path)
     assert (
         len(said) == 1

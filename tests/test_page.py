@@ -13,7 +13,8 @@ from PIL import Image
 
 from conftest import make_dataset
 from course_utils import data as run_data
-from course_utils import evaluation, inference, report, storage, training
+from course_utils import evaluation, inference, storage, training
+from course_utils import page as html_page
 from course_utils.configuration import Config, Recipe
 
 VOID = {"meta", "img", "br"}
@@ -74,7 +75,7 @@ def result(tones, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(result, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report.write_html(result, path, "A run")
+    html_page.write_html(result, path, "A run")
     assert path.stat().st_size < 3_000_000 and [p.name for p in path.parent.iterdir()] == ["report.html"]
     return Page(path)
 
@@ -156,7 +157,7 @@ def test_names_are_escaped_absent_classes_are_named_and_long_sounds_are_cut(tmp_
     table[(table["fold"] < 3) | (table["class"] != "wind")].to_csv(root / "metadata" / "UrbanSound8K.csv", index=False)
     monkeypatch.setattr(report, "HEARD", 1)
     found = train_and_evaluate(root, tmp_path / "run", recipe=Recipe(joint="slots", slot_seconds=0.75))
-    report.write_html(found, tmp_path / "report.html", "<b>A run</b>")
+    html_page.write_html(found, tmp_path / "report.html", "<b>A run</b>")
     page = Page(tmp_path / "report.html")
     assert "<frog>" in page.text and "rain & hail" in page.text and "<b>A run</b>" in page.text
     assert "<frog>" not in page.source and "<b>" not in page.source and "rain & hail" not in page.source
@@ -174,7 +175,7 @@ def test_a_stored_set_is_heard_only_where_it_holds_sound(tones, tmp_path, form, 
     made = (parts.test.cache, plan, parts.taxonomy, recipe, config.mel)
     storage.write_set(tmp_path / "set", form, *made, progress=False)
     found = train_and_evaluate(tmp_path / "set", tmp_path / "run", recipe=recipe, fresh_pairs=False)
-    report.write_html(found, tmp_path / "report.html", "A run")
+    html_page.write_html(found, tmp_path / "report.html", "A run")
     page = Page(tmp_path / "report.html")
     losses = evaluation.mixture_loss(found.scores.multi_hot, found.scores.label_scores)
     worst = parts.test.plan.iloc[int(losses.argmax())]
@@ -191,7 +192,7 @@ def test_fewer_mixtures_than_ten_are_all_shown(result, tmp_path):
     recordings, taxonomy = result.mixtures.test_recordings[:3], result.mixtures.taxonomy
     found = evaluation.report(*few.values(), taxonomy, result.report["threshold"], recordings)
     small = dataclasses.replace(result, scores=training.Scores(loss=0.7, **few), report=found)
-    report.write_html(small, tmp_path / "report.html", "A run")
+    html_page.write_html(small, tmp_path / "report.html", "A run")
     page = Page(tmp_path / "report.html")
     assert "The 3 worst mixtures" in page.text and len(page.articles) == len(page.sounds) == 3
 
@@ -206,7 +207,7 @@ def test_an_interruption_leaves_the_old_page(result, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("the old page")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "write_text", half)
-        report.write_html(result, tmp_path / "report.html", "A run")
+        html_page.write_html(result, tmp_path / "report.html", "A run")
     assert (tmp_path / "report.html").read_text() == "the old page" and len(list(tmp_path.iterdir())) == 1
-    report.write_html(result, tmp_path / "report.html", "A run")
+    html_page.write_html(result, tmp_path / "report.html", "A run")
     assert "A run" in Page(tmp_path / "report.html").text

@@ -116,7 +116,7 @@ def test_a_front_end_under_autocast_gives_what_it_gives_without(real_root, front
     [("cuda", True, "bf16-mixed"), ("cuda", False, "16-mixed"), ("mps", False, "32-true"), ("cpu", True, "32-true")],
 )
 def test_auto_takes_tensor_cores_where_there_are_some(monkeypatch, device, has_bf16, expected):
-    monkeypatch.setattr(training, "device_of", lambda config: torch.device(device))
+    monkeypatch.setattr(training.devices, "device_of", lambda config: torch.device(device))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert training.precision_of(Config(data="x")) == expected
     assert training.precision_of(Config(data="x", precision="32-true")) == "32-true"
@@ -130,7 +130,7 @@ def test_an_unknown_precision_names_the_known_ones():
 def test_float16_scales_the_loss_and_goes_on_with_its_scale(tmp_path, tones):
     config = quick(tones, precision="16-mixed", epochs=3)
     training.train(config, tmp_path / "whole", progress=False)
-    training.train(config, tmp_path / "parts", progress=False, should_stop=lambda state: state.epoch == 1)
+    training.train(config, tmp_path / "parts", progress=False, on_epoch=lambda state: state.epoch == 1)
     stopped = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
     assert stopped["precision"]["scale"] > 1
     training.train(config, tmp_path / "parts", progress=False)
@@ -143,13 +143,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_epochs_before(tmp_
     config = quick(tones, epochs=3)
     steps = []
 
-    def spoil(fabric, model, optimizer, batch, config, pos_weight=None):
+    def spoil(*arguments):
         steps.append(1)
-        loss = training_step(fabric, model, optimizer, batch, config, pos_weight)
+        loss = training_step(*arguments)
         return loss if len(steps) < 9 else loss * torch.nan
 
     training_step = training.training_step
-    monkeypatch.setattr(training, "training_step", spoil)
+    monkeypatch.setattr(training.loop, "training_step", spoil)
     with pytest.raises(training.DivergedError, match="epoch 2 is no longer a number; use a smaller --learning-rate"):
         training.train(config, tmp_path, progress=False)
     assert len(pd.read_csv(tmp_path / "history.csv")) == 1
@@ -186,9 +186,8 @@ def test_a_long_gradient_is_shortened_for_the_crnn(tones, monkeypatch):
         last.weight.data *= 1e4  # steep
         optimizer = training.make_optimizer(config, network)
         prepared = fabric.setup(network, optimizer)
-        training.training_step(
-            fabric, *prepared, next(iter(run_data.loader(config, data.train, data.taxonomy))), config
-        )
+        examples = training.examples_of(next(iter(run_data.loader(config, data.train, data.taxonomy))), config)
+        training.training_step(*prepared, examples, backward=training.make_backward(fabric, *prepared, config))
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         lengths[model, clip_norm] = float(torch.cat([g.flatten() for g in gradients]).norm())
     assert lengths["crnn", None] == pytest.approx(1, rel=1e-3) and lengths["crnn", 0.0] > 10

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from course_utils import cli, inference, storage, sweep, training
 from course_utils import data as run_data
+from course_utils import inference, storage, sweep, training
+from course_utils.__main__ import app
 from course_utils.configuration import Config, ConfigurationError, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,12 +66,12 @@ def no_training(monkeypatch):
 def pretend(monkeypatch, score):
     """Let training take no time, and give `score(number of the trial, epoch, configuration)` as validation mAP."""
 
-    def train(config, folder, data, progress, should_stop):
+    def train(config, folder, data, progress, on_epoch):
         state = training.State()
         while state.epoch < config.epochs:
             state.epoch += 1
             state.history.append({"epoch": state.epoch, "valid_mAP": score(int(folder.name), state.epoch, config)})
-            if should_stop(state):
+            if on_epoch(state):
                 break
         return state
 
@@ -227,9 +228,9 @@ def test_hopeless_trials_are_pruned_after_the_first_half(base, tmp_path, monkeyp
 
 
 def test_a_trial_that_ends_early_counts_by_its_best_epoch(base, tmp_path, monkeypatch):
-    def train(config, folder, data, progress, should_stop):
+    def train(config, folder, data, progress, on_epoch):
         state = training.State(2, 0.4, 1, history=[{"epoch": 1, "valid_mAP": 0.4}, {"epoch": 2, "valid_mAP": 0.3}])
-        assert not should_stop(state)
+        assert not on_epoch(state)
         return state
 
     monkeypatch.setattr(training, "train", train)
@@ -283,7 +284,7 @@ def test_a_process_that_ends_while_it_begins_leaves_a_trial_for_the_next(base, t
 @pytest.mark.parametrize(("error", "epochs"), [(KeyboardInterrupt, 1), (MemoryError, 1), (MemoryError, 3)])
 def test_a_stopped_sweep_goes_on_as_if_nothing_had_been(base, swept, tmp_path, monkeypatch, error, epochs):
     """Ctrl-C, or an error between an epoch and its report, be it the last one."""
-    save, saved = training.save, []
+    save, saved = training.run.save, []
 
     def stop(out, *rest):
         save(out, *rest)
@@ -291,7 +292,7 @@ def test_a_stopped_sweep_goes_on_as_if_nothing_had_been(base, swept, tmp_path, m
         if saved == ["0000"] * 3 + ["0001"] * epochs:
             raise error
 
-    monkeypatch.setattr(training, "save", stop)
+    monkeypatch.setattr(training.run, "save", stop)
     if error is KeyboardInterrupt:
         assert run(base, tmp_path, 2)[0] is None
     else:
@@ -313,7 +314,7 @@ def say(text):
     print(text, flush=True)
 
 config, folder, trials, partners = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-save, draw, train = training.save, training.inputs_and_targets, training.train
+save, draw, train = training.run.save, training.run.examples_of, training.train
 
 def saved(out, *rest):
     save(out, *rest)
@@ -323,13 +324,13 @@ def drawn(batch, config):
     say("batch")
     return draw(batch, config)
 
-def meet(config, out, *rest):
+def meet(config, out, *rest, **own):
     (folder / f"met-{out.name}").touch()
     while len(list(folder.glob("met-*"))) < partners:
         time.sleep(0.01)
-    return train(config, out, *rest)
+    return train(config, out, *rest, **own)
 
-training.save, training.inputs_and_targets, training.train = saved, drawn, meet
+training.run.save, training.run.examples_of, training.train = saved, drawn, meet
 sweep.run_sweep(Config.from_dict(config), folder, trials, "a command", False, say)
 """
 
@@ -349,8 +350,8 @@ def test_a_killed_trial_goes_on_and_loses_no_finished_epoch(base, swept, tmp_pat
         process.send_signal(signal.SIGKILL)
     left = training.load_checkpoint(tmp_path / "trials" / "0001" / "last.pt")
     assert left["state"]["epoch"] == 1
-    save, saved = training.save, []
-    monkeypatch.setattr(training, "save", lambda out, *rest: (save(out, *rest), saved.append(out.name)))
+    save, saved = training.run.save, []
+    monkeypatch.setattr(training.run, "save", lambda out, *rest: (save(out, *rest), saved.append(out.name)))
     found, said = run(base, tmp_path, 3)
     assert saved == ["0001"] * 2 + ["0002"] * 3 and said[0].startswith("trial 0001 was stopped")
     assert found["trials"][1]["params"]["learning_rate"] == pytest.approx(left["config"]["learning_rate"], rel=1e-4)
@@ -384,10 +385,10 @@ def test_the_command_writes_results_and_names_itself(tones, tmp_path, monkeypatc
     pretend(monkeypatch, lambda number, epoch, config: config.learning_rate)
     command = ["sweep", "--data", str(tones), "--out", str(tmp_path / "narrow"), "--trials", "2"]
     command += ["--test-folds", "3", "--width", "2", "--no-spec-augment", "--slot-seconds", "0.5"]
-    result = CliRunner().invoke(cli.app, command)
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0 and "1 of 2: trial 0000, validation mAP 0.003; learning_rate 0.003" in result.output
     assert re.search(r"^trial +\n\d +complete", result.output, re.MULTILINE), "the table"
-    result = CliRunner().invoke(cli.app, [*command, "--json"])
+    result = CliRunner().invoke(app, [*command, "--json"])
     found = json.loads(result.stdout)
     assert (
         found == sweep.read(tmp_path / "narrow" / "sweep.json")
@@ -396,15 +397,15 @@ def test_the_command_writes_results_and_names_itself(tones, tmp_path, monkeypatc
     given = "--width 2 --no-spec-augment --test-folds 3 --slot-seconds 0.5"
     assert found["command"] == f"python -m course_utils sweep --data FOLDER --out runs/narrow --trials 2 {given}"
     again = found["command"].replace("FOLDER", str(tones)).replace("runs/", f"{tmp_path}/").split()[3:]
-    assert CliRunner().invoke(cli.app, again).exit_code == 0
+    assert CliRunner().invoke(app, again).exit_code == 0
 
 
 def test_a_stopped_command_says_that_it_goes_on(tones, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "train", lambda *_: training.State(interrupted=True))
     command = ["sweep", "--data", str(tones), "--out", str(tmp_path), "--trials", "2", "--test-folds", "3"]
-    result = CliRunner().invoke(cli.app, command)
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 130 and "the same command goes on from there" in result.output
-    result = CliRunner().invoke(cli.app, [*command, "--valid-fraction", "0"])
+    result = CliRunner().invoke(app, [*command, "--valid-fraction", "0"])
     assert result.exit_code == 2 and result.stderr.startswith("error: ") and "valid_fraction" in result.stderr
 
 

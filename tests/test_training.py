@@ -16,6 +16,7 @@ import torch
 from course_utils import data as run_data
 from course_utils import files, inference, models, training
 from course_utils.configuration import Config, ConfigurationError, Recipe
+from course_utils.lessons import known_and_new
 from course_utils.mixing import Batch
 from course_utils.splits import SplitError
 from course_utils.taxonomy import Taxonomy
@@ -127,7 +128,7 @@ def test_a_run_is_described_by_what_is_left_of_it(tmp_path, tones):
     parameters = models.count_parameters(models.build(config, data.taxonomy))
     says = rf"cnn10, {parameters:,} parameters, head labels: 2 epochs of {batches} batches of 16 on cpu, 32-true, about \d+ "
     assert re.match(says, training.describe(config, data, tmp_path))
-    training.train(config, tmp_path, data, progress=False, should_stop=lambda state: state.epoch == 1)
+    training.train(config, tmp_path, data, progress=False, on_epoch=lambda state: state.epoch == 1)
     assert f": 1 epochs of {batches} batches" in training.describe(config, data, tmp_path)
     training.train(config, tmp_path, data, progress=False)
     assert training.describe(config, data, tmp_path).endswith("all of 2 epochs are done already")
@@ -171,7 +172,7 @@ def test_a_validation_that_is_not_finite_stops_the_run(tmp_path, tones, monkeypa
     def diverged(*_arguments, **_options):
         raise training.DivergedError("the network says NaN")
 
-    monkeypatch.setattr(training, "score", diverged)
+    monkeypatch.setattr(training.run, "score", diverged)
     with pytest.raises(training.DivergedError, match="of the validation part in epoch 1 is no longer a number; use"):
         training.train(quick(tones), tmp_path, progress=False)
     assert not (tmp_path / "last.pt").exists() and not (tmp_path / "best.pt").exists()
@@ -180,12 +181,12 @@ def test_a_validation_that_is_not_finite_stops_the_run(tmp_path, tones, monkeypa
 def test_a_weight_that_is_not_finite_is_not_kept(tmp_path, tones, monkeypatch):
     training_step = training.training_step
 
-    def spoil(fabric, model, *arguments):
-        loss = training_step(fabric, model, *arguments)
+    def spoil(model, *arguments):
+        loss = training_step(model, *arguments)
         next(model.parameters()).data.view(-1)[0] = torch.inf
         return loss.nan_to_num()
 
-    monkeypatch.setattr(training, "training_step", spoil)
+    monkeypatch.setattr(training.loop, "training_step", spoil)
     with pytest.raises(training.DivergedError, match="a weight in epoch 1 is no longer a number"):
         training.train(quick(tones, valid_fraction=0.0, batch_size=64), tmp_path, progress=False)
     assert not (tmp_path / "last.pt").exists()
@@ -308,11 +309,11 @@ TRAIN = """
 import json, sys
 from course_utils import training
 from course_utils.configuration import Config
-original = training.inputs_and_targets
+original = training.run.examples_of
 def said(batch, config):
     print("batch", flush=True)
     return original(batch, config)
-training.inputs_and_targets = said
+training.run.examples_of = said
 training.train(Config.from_dict(json.loads(sys.argv[1])), sys.argv[2], progress=False)
 """
 
@@ -390,13 +391,13 @@ def test_nor_do_those_of_longer_mixtures_than_the_run_was_trained_on(tones):
 def test_a_resume_really_skips_finished_epochs(tmp_path, tones, monkeypatch):
     config = quick(tones, epochs=2)
     training.train(config, tmp_path, progress=False)
-    monkeypatch.setattr(training, "inputs_and_targets", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training.run, "examples_of", lambda *_: pytest.fail("trained again"))
     assert training.train(config, tmp_path, progress=False).epoch == 2
 
 
 def test_ctrl_c_keeps_finished_epochs_and_returns(tmp_path, tones, monkeypatch):
     config, count = quick(tones, epochs=3), []
-    original = training.inputs_and_targets
+    original = training.run.examples_of
 
     def interrupted(batch, config):
         count.append(1)
@@ -404,11 +405,11 @@ def test_ctrl_c_keeps_finished_epochs_and_returns(tmp_path, tones, monkeypatch):
             raise KeyboardInterrupt
         return original(batch, config)
 
-    monkeypatch.setattr(training, "inputs_and_targets", interrupted)
+    monkeypatch.setattr(training.run, "examples_of", interrupted)
     state = training.train(config, tmp_path / "run", progress=False)
     assert state.interrupted and 0 < state.epoch < 3
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == state.epoch
-    monkeypatch.setattr(training, "inputs_and_targets", original)
+    monkeypatch.setattr(training.run, "examples_of", original)
     assert training.train(config, tmp_path / "run", progress=False).epoch == 3
     training.train(config, tmp_path / "whole", progress=False)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
@@ -432,10 +433,7 @@ def test_early_stopping_counts_from_the_best_epoch():
 def test_early_stopping_stops(tmp_path, tones, monkeypatch):
     scores = iter([0.5, 0.4, 0.3, 0.2])
 
-    def validate(model, batches, config, taxonomy, state, fabric):
-        return {"valid_mAP": next(scores)}
-
-    monkeypatch.setattr(training, "validate", validate)
+    monkeypatch.setattr(training.run._Run, "_validate", lambda run: {"valid_mAP": next(scores)})
     state = training.train(quick(tones, epochs=9, patience=2), tmp_path, progress=False)
     assert (state.epoch, state.best_epoch) == (3, 1)
 
@@ -457,7 +455,7 @@ def test_a_whole_one_cycle_gives_the_last_epoch_and_anything_else_the_best(
     tmp_path, tones, monkeypatch, schedule, epoch
 ):
     scores = iter([0.5, 0.4, 0.3])
-    monkeypatch.setattr(training, "validate", lambda *_: {"valid_mAP": next(scores)})
+    monkeypatch.setattr(training.run._Run, "_validate", lambda *_: {"valid_mAP": next(scores)})
     training.train(quick(tones, schedule=schedule), tmp_path, progress=False)
     assert training.load_checkpoint(tmp_path / "best.pt")["state"]["epoch"] == epoch
     assert same(weights(tmp_path, "best"), weights(tmp_path, "last")) == (epoch == 3)
@@ -484,7 +482,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
 def test_mixup_mixes_sounds_and_targets_alike():
     torch.manual_seed(0)
     batch = Batch(torch.eye(8), torch.arange(1, 9), torch.eye(8, 10), torch.arange(8))
-    sounds, lengths, targets = training.inputs_and_targets(batch, Config(data="x", mixup=True))
+    sounds, lengths, targets = training.examples_of(batch, Config(data="x", mixup=True))
     assert torch.allclose(sounds, targets[:, :8]) and torch.allclose(targets.sum(1), torch.ones(8))
     assert ((targets > 0).sum(1) <= 2).all() and (targets.max(1).values < 1).any()
     for mixed, length in zip(targets, lengths, strict=True):  # item i has length i + 1: the longer of the two counts
@@ -550,17 +548,17 @@ def free_port():
 
 
 def test_devices_and_the_processes_of_torchrun_agree(monkeypatch):
-    assert training._machines(Config(data="x", devices=2)) == 1
+    assert training.devices.machines_of(Config(data="x", devices=2)) == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("WORLD_SIZE", "6")
-    assert training._machines(Config(data="x", devices=2)) == 3
+    assert training.devices.machines_of(Config(data="x", devices=2)) == 3
     with pytest.raises(ConfigurationError, match="--nproc-per-node 1, or the run --devices 2"):
-        training._machines(Config(data="x", devices=1))
+        training.devices.machines_of(Config(data="x", devices=1))
 
 
 def test_a_run_stops_when_it_is_told_to(tmp_path, tones):
     config = quick(tones, epochs=5)
-    state = training.train(config, tmp_path, progress=False, should_stop=lambda state: state.epoch == 2)
+    state = training.train(config, tmp_path, progress=False, on_epoch=lambda state: state.epoch == 2)
     assert state.epoch == 2 and not state.interrupted
     assert len(pd.read_csv(tmp_path / "history.csv")) == 2
     whole = training.train(config, tmp_path, progress=False)  # the same command goes on
@@ -601,7 +599,7 @@ def test_a_share_of_the_recordings_trains(tones):
 
 def test_known_and_new_clips_are_what_they_are_called(tones):
     config = quick(tones, split="clips", train_folds=(1, 2), test_folds=(3,))
-    data, parts = run_data.prepare(config, progress=False), known_and_new.test_parts(config, progress=False)
+    data, parts = run_data.prepare(config, progress=False), known_and_new.parts(config, progress=False)
     trained = set(data.train.plan[["first", "second"]].to_numpy().ravel())
     pairs = set(map(frozenset, data.train.plan[["first", "second"]].to_numpy().tolist()))
     wanted = {
@@ -631,8 +629,8 @@ def test_known_and_new_clips_are_what_they_are_called(tones):
 
 def test_only_a_split_by_clips_has_known_and_new_ones(tones):
     with pytest.raises(ConfigurationError, match="only a split by clips"):
-        known_and_new.test_parts(quick(tones), progress=False)
+        known_and_new.parts(quick(tones), progress=False)
     with pytest.raises(ConfigurationError, match="fixed pairs that are joined"):
-        known_and_new.test_parts(quick(tones, split="clips", fresh_pairs=True), progress=False)
+        known_and_new.parts(quick(tones, split="clips", fresh_pairs=True), progress=False)
     with pytest.raises(SplitError, match="fold 3: the training knows all its recordings"):
-        known_and_new.test_parts(quick(tones, split="clips"), progress=False)
+        known_and_new.parts(quick(tones, split="clips"), progress=False)

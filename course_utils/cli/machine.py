@@ -111,7 +111,7 @@ def _cache_finding() -> environment.Finding:
 def _kinds() -> list[files.Kind]:
     from course_utils import datasets
 
-    return [files.SCRATCH, *datasets.kinds()]
+    return [*datasets.kinds(), files.SCRATCH]
 
 
 def _data_findings() -> list[environment.Finding]:

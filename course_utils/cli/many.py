@@ -10,6 +10,7 @@ import typer
 
 from course_utils import files
 from course_utils.cli.options import (
+    DevicesOption,
     Json,
     LogMelOptions,
     MixingOptions,
@@ -28,7 +29,7 @@ from course_utils.configuration import ConfigurationError
 
 @app.command("crossval")
 @dataclass(kw_only=True)
-class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Places):
+class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, DevicesOption, Places):
     """Train on all folds but one, test on that one, in turn; the same command goes on where it stopped."""
 
     folds: Annotated[str, typer.Option(help="Folds to test on in turn, as 1,2,3; all that are there if not given.")] = (

@@ -106,6 +106,13 @@ class MachineOptions:
 
 
 @dataclass(kw_only=True)
+class DevicesOption:
+    """On how many devices one network is trained."""
+
+    devices: Annotated[int, _option("devices")] = Config.devices
+
+
+@dataclass(kw_only=True)
 class TrainingOptions(MachineOptions):
     """What is trained, and how."""
 

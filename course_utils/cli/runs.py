@@ -11,6 +11,7 @@ import typer
 
 from course_utils import files
 from course_utils.cli.options import (
+    DevicesOption,
     Json,
     LogMelOptions,
     MixingOptions,
@@ -81,7 +82,7 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
 
 @app.command("train")
 @dataclass(kw_only=True)
-class Train(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, Places):
+class Train(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, DevicesOption, Places):
     """Train a network; the same command goes on with a run that was stopped."""
 
     def __post_init__(self) -> None:

@@ -276,7 +276,7 @@ def run_grid(
         data = run_data.prepare(config, progress)
         if not run_data.sounds_as_before(Path(out) / "sound.npy", data):
             raise ConfigurationError(f"{out}: began with other sound than {base.data} holds now; choose another folder")
-        further = known_and_new.test_parts(config, progress) if config.split == "clips" else {}
+        further = known_and_new.parts(config, progress) if config.split == "clips" else {}
         for test, recipe in grid.also_test.items():
             further[test] = run_data.prepare(dataclasses.replace(config, recipe=recipe), progress)
         if member in found["runs"]:
@@ -308,7 +308,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
         `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
         `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
         `combinations` (`true` and `predicted`, one ID a test mixture) and `notes`; and `further`, a report for each other
-        test: of a split by clips those of `known_and_new.test_parts`, and those of `Grid.also_test`. The oldest files
+        test: of a split by clips those of `known_and_new.parts`, and those of `Grid.also_test`. The oldest files
         lack `combinations` and `further`, and `bootstrap`, how the intervals count a recording that is in a mixture twice. A run with a `remark` was made in a way that the course has given up since.
 
     Raises:

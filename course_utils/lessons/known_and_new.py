@@ -13,7 +13,7 @@ from course_utils.mixing import LazyMixtures, plan_of
 from course_utils.splits import SplitError
 
 
-def test_parts(config: Config, progress: bool | None = None) -> dict[str, Mixtures]:
+def parts(config: Config, progress: bool | None = None) -> dict[str, Mixtures]:
     """Make test mixtures of clips that a run of `split="clips"` knows from training, or does not know.
 
     Args:
@@ -57,7 +57,7 @@ def test_parts(config: Config, progress: bool | None = None) -> dict[str, Mixtur
     if len(apart):
         sides["new + new, apart"] = (apart, apart)
     trained = set(map(frozenset, whole.train.plan[["first", "second"]].to_numpy().tolist()))
-    parts = {}
+    found = {}
     for number, (name, (one, other)) in enumerate(sides.items()):
         rng = np.random.default_rng([config.seed, number, 6])
         members = np.column_stack([_often(rows, count, rng) for rows in (one, other)])
@@ -65,8 +65,8 @@ def test_parts(config: Config, progress: bool | None = None) -> dict[str, Mixtur
         seen = [frozenset(pair) in trained for pair in plan[["first", "second"]].to_numpy().tolist()]
         test = LazyMixtures(cache, plan[~np.array(seen)].reset_index(drop=True), whole.taxonomy, config.recipe)
         recordings = clips["fsID"].to_numpy()[test.plan[["first", "second"]].to_numpy()]
-        parts[name] = dataclasses.replace(whole, test=test, test_recordings=recordings)
-    return parts
+        found[name] = dataclasses.replace(whole, test=test, test_recordings=recordings)
+    return found
 
 
 def _often(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

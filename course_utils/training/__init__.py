@@ -4,7 +4,7 @@
 """
 
 from course_utils.training.checkpoints import load_checkpoint, load_network, other_data
-from course_utils.training.devices import device_of, make_fabric, precision_of, seed_everything
+from course_utils.training.devices import device_of, make_backward, make_fabric, precision_of, seed_everything
 from course_utils.training.history import State, scored_epoch
 from course_utils.training.loop import (
     DivergedError,
@@ -35,6 +35,7 @@ __all__ = [
     "examples_of",
     "load_checkpoint",
     "load_network",
+    "make_backward",
     "make_fabric",
     "make_optimizer",
     "make_schedule",

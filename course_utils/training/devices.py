@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,27 @@ def precision_of(config: Config) -> str:
     if device_of(config).type != "cuda":
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
+def make_backward(
+    fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, config: Config
+) -> Callable[[Tensor], None]:
+    """Return what computes the gradients of a loss, scaled where the precision needs it, and clipped if so configured.
+
+    Args:
+        fabric: As `make_fabric` gives it.
+        model: The network, as `fabric.setup` gives it.
+        optimizer: The optimiser, likewise.
+        config: The run.
+    """
+
+    def backward(loss: Tensor) -> None:
+        fabric.backward(loss)
+        if limit := config.clips_gradients_at:
+            # What is not finite is left to the loss scaling, which skips the step, or to the check of the loss.
+            fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
+
+    return backward
 
 
 def fabric_batches(fabric: Fabric, batches: DataLoader) -> DataLoader:

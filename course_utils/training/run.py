@@ -38,6 +38,7 @@ from course_utils.training.devices import (
     fabric_batches,
     give_memory_back,
     machines_of,
+    make_backward,
     make_fabric,
     precision_of,
     seed_everything,
@@ -130,6 +131,7 @@ class _Run:
             self.network = models.build(config, data.taxonomy)
         optimizer = make_optimizer(config, self.network)
         self.model, self.optimizer = fabric.setup(self.network, optimizer)
+        self.backward = make_backward(fabric, self.model, self.optimizer, config)
         self.workers = _workers(config, fabric)
         self.steps = len(self._batches(0, workers=0))
         self.scheduler = make_schedule(config, optimizer, self.steps)
@@ -189,7 +191,7 @@ class _Run:
         self.shown.set_description(f"epoch {epoch + 1}/{config.epochs}")
         batches = map(self._examples, self._batches(epoch + config.seed, self.workers))
         self.model.train()
-        losses = train_epoch(self.model, self.optimizer, batches, self.loss, self._backward, self._after_step)
+        losses = train_epoch(self.model, self.optimizer, batches, self.loss, self.backward, self._after_step)
         # The mean over all processes too, so that all of them see what is no number.
         loss = float(self.fabric.all_reduce(torch.stack(losses).mean()))
         if not math.isfinite(loss):
@@ -205,12 +207,6 @@ class _Run:
     def _examples(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         batch = batch.to(self.fabric.device)
         return examples_of(self.own.augment(batch) if self.own.augment else batch, self.config)
-
-    def _backward(self, loss: Tensor) -> None:
-        self.fabric.backward(loss)
-        if limit := self.config.clips_gradients_at:
-            # What is not finite is left to the loss scaling, which skips the step, or to the check of the loss.
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
 
     def _after_step(self, losses: list[Tensor]) -> None:
         self.scheduler.step()
@@ -407,17 +403,15 @@ def describe(config: Config, data: Mixtures, out: Path, network: nn.Module | Non
     if done >= config.epochs:
         return f"{out}: all of {config.epochs} epochs are done already"
     name = config.model if network is None else _name_of(type(network))
-    if network is None:
-        network = models.build(config, data.taxonomy)
-    else:
-        network = copy.deepcopy(network)
+    network = models.build(config, data.taxonomy) if network is None else copy.deepcopy(network)
     fabric = make_fabric(config, devices=1)
     model, optimizer = fabric.setup(network, make_optimizer(config, network))
+    backward = make_backward(fabric, model, optimizer, config)
     batches = run_data.loader(config, data.train, data.taxonomy, shuffle_seed=0)
     seconds, started = [], time.perf_counter()
     for batch in itertools.islice(batches, 3):
         examples = examples_of(batch.to(fabric.device), config)
-        training_step(model, optimizer, examples, backward=fabric.backward).item()  # waits for the device
+        training_step(model, optimizer, examples, backward=backward).item()  # waits for the device
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
     total = min(seconds) * len(batches) * (config.epochs - done) / (config.devices * machines_of(config))

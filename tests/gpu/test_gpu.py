@@ -108,8 +108,10 @@ def test_a_training_step(device, quick, monkeypatch, record_property, model, pre
         front_end(network).register_forward_pre_hook(lambda layer, ins: seen.append(ins[0]))
         fabric = training.make_fabric(config, 1)
         prepared = fabric.setup(network, training.make_optimizer(config, network))
+        backward = training.make_backward(fabric, *prepared, config)
         while True:
-            yield float(training.training_step(fabric, *prepared, batch, config)), network
+            examples = training.examples_of(batch.to(fabric.device), config)
+            yield float(training.training_step(*prepared, examples, backward=backward)), network
 
     expected, _ = next(learn(dataclasses.replace(config, accelerator="cpu", precision="32-true")))
     before = {name: weight.clone() for name, weight in initial.named_parameters()}
@@ -148,7 +150,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path, quick, repe
     data = run_data.prepare(config, progress=False)
     for name in ("whole", "again"):
         training.train(config, tmp_path / name, data, progress=False)
-    training.train(config, tmp_path / "parts", data, progress=False, should_stop=lambda state: state.epoch == 1)
+    training.train(config, tmp_path / "parts", data, progress=False, on_epoch=lambda state: state.epoch == 1)
     assert last(tmp_path / "parts")["state"]["epoch"] == 1
     training.train(config, tmp_path / "parts", data, progress=False)
     whole, again, parts = (last(tmp_path / name) for name in ("whole", "again", "parts"))
@@ -174,7 +176,7 @@ def test_scores_are_those_of_the_cpu(tmp_path, device, quick, monkeypatch, recor
         return evaluation.scores.label_scores, inference.predict(tmp_path / "run", tmp_path / "tone.wav").timeline
 
     found = scores()
-    monkeypatch.setattr(training, "device_of", lambda config: torch.device("cpu"))
+    monkeypatch.setattr(training.devices, "device_of", lambda config: torch.device("cpu"))
     expected = scores()
     assert len(found[0]) == len(data.test) and len(found[1]) == 9  # windows of 1 s, every half second
     for name, one, other in zip(("evaluate", "predict"), found, expected, strict=True):
@@ -212,7 +214,7 @@ def test_float16_goes_on_with_its_loss_scale(tmp_path, quick, record_property):
     """With a scale under which every gradient overflows, a step is left out, and the scale is halved."""
     config = quick(precision="16-mixed", epochs=3)
     data = run_data.prepare(config, progress=False)
-    training.train(config, tmp_path, data, progress=False, should_stop=lambda state: state.epoch == 1)
+    training.train(config, tmp_path, data, progress=False, on_epoch=lambda state: state.epoch == 1)
     stopped = last(tmp_path)
     record_property("scale of the loss in float16 after an epoch", f"{stopped['precision']['scale']:g}")
     assert stopped["precision"]["scale"] > 1
@@ -258,11 +260,12 @@ def test_throughput(device, quick, record_property):
     sounds = torch.randn(32, 8 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     lengths = torch.full((32,), 8 * SAMPLE_RATE)
     batch = Batch(sounds, lengths, torch.zeros(32, 10), torch.zeros(32, dtype=torch.int64)).to(device)
+    examples, backward = training.examples_of(batch, config), training.make_backward(fabric, *prepared, config)
     warm_up, steps = (5, 50) if device.type == "cuda" else (1, 1)
     for step in range(warm_up + steps):
         if step == warm_up:
             started = time.perf_counter()
-        loss = training.training_step(fabric, *prepared, batch, config)
+        loss = training.training_step(*prepared, examples, backward=backward)
         if step + 1 in (warm_up, warm_up + steps):
             float(loss)  # waits for the device
     rate = 32 * steps / (time.perf_counter() - started)
