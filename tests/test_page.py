@@ -155,7 +155,7 @@ def test_names_are_escaped_absent_classes_are_named_and_long_sounds_are_cut(tmp_
     root = make_dataset(tmp_path / "own", classes=("<frog>", "rain & hail", "wind"), recordings=4)
     table = pd.read_csv(root / "metadata" / "UrbanSound8K.csv")
     table[(table["fold"] < 3) | (table["class"] != "wind")].to_csv(root / "metadata" / "UrbanSound8K.csv", index=False)
-    monkeypatch.setattr(report, "HEARD", 1)
+    monkeypatch.setattr(html_page, "HEARD", 1)
     found = train_and_evaluate(root, tmp_path / "run", recipe=Recipe(joint="slots", slot_seconds=0.75))
     html_page.write_html(found, tmp_path / "report.html", "<b>A run</b>")
     page = Page(tmp_path / "report.html")
@@ -203,7 +203,7 @@ def test_an_interruption_leaves_the_old_page(result, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     for slow in ("_pictures", "_worst_mixtures"):
-        monkeypatch.setattr(report, slow, lambda _: [])
+        monkeypatch.setattr(html_page, slow, lambda _: [])
     (tmp_path / "report.html").write_text("the old page")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "write_text", half)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from course_utils.configuration import Config, ConfigurationError
