@@ -232,7 +232,7 @@ class Config:
         try:
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in (_BEFORE | values).items()}
             return cls(**{**values, "recipe": Recipe(**with_current_names(values["recipe"]))})
-        except (TypeError, KeyError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ConfigurationError(f"made by another version of the course ({error}); make it again") from error
 
     @property

@@ -1,11 +1,10 @@
 import dataclasses
 import math
-import re
 
 import numpy as np
 import pytest
 
-from course_utils.configuration import Config, ConfigurationError, Recipe
+from course_utils.configuration import Config, ConfigurationError, Recipe, describe
 
 NUMBERS = {  # field → values that are refused, values at the edge that are not
     "width": ((0, -1, 2.5, "16", True, None), (1,)),
@@ -60,7 +59,6 @@ def test_values_at_the_edge_are_taken(owner, name, value):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"model": "resnet"}, "model is one of cnn10, crnn, not 'resnet'"),
         ({"precision": "64"}, "precision is one of auto, 32-true, bf16-mixed, 16-mixed, not '64'"),
         ({"accelerator": "quantum"}, "accelerator is one of auto, cpu, cuda, gpu, mps"),
         ({"test_folds": 3}, r"test_folds must be whole numbers in a tuple, such as \(1, 2\), not 3"),
@@ -137,4 +135,4 @@ def test_properties_that_follow_from_the_fields():
 def test_every_field_is_described():
     for owner in (Config, Recipe):
         for field in dataclasses.fields(owner):
-            assert re.search(rf"^ +{field.name}: \S", owner.__doc__, re.MULTILINE), field.name
+            assert len(describe(owner, field.name)) > 10, field.name

@@ -156,8 +156,9 @@ def predict(
 def train_run(config: Config, out: Path, quiet: bool = False) -> bool:
     """Say what will be done, train, say what came of it; return False if Ctrl-C ended it."""
     from course_utils import data as run_data
-    from course_utils import training
+    from course_utils import models, training
 
+    models.builder_of(config.model)  # refuses an unknown one before any work
     mixtures = run_data.prepare(config)
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # of several processes that train one network
     say = functools.partial(typer.echo, err=quiet) if is_first else lambda text: None

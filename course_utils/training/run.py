@@ -108,6 +108,8 @@ def train(
 
     Lesson: 07_training_cnn10
     """
+    if network is None:
+        models.builder_of(config.model)  # refuses an unknown one before any work
     out = Path(out)
     fabric = make_fabric(config, config.devices, machines_of(config))
     fabric.launch()
