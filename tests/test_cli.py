@@ -131,6 +131,14 @@ def test_check_names_the_cache_folder_and_its_size(own_cache, cache):
     }
 
 
+def test_check_names_a_cache_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file"))
+    result = CliRunner().invoke(app, ["check", "--json"])
+    found = {f["name"]: f for f in json.loads(result.stdout)}["cache folder"]
+    assert found["state"] == "fault" and str(tmp_path / "file") in found["says"] and "COURSE_CACHE" in found["remedy"]
+
+
 # --- clean ----------------------------------------------------------------------------------------------------------
 
 
