@@ -77,10 +77,10 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
     clips, taxonomy = cache.clips, dataset.taxonomy
     if config.split != "random":
         split = clip_split(config, clips)
-        plan = plan_by_clips(clips, split, taxonomy, config.recipe, config.seed)
+        plan = plan_by_clips(clips, split, taxonomy, config.recipe, seed=config.seed)
         notes = [dataset.describe(), split.describe()]
     else:
-        plan = pair(clips, np.arange(len(clips)), taxonomy, config.recipe, np.random.default_rng([config.seed, 0]))
+        plan = pair(clips, np.arange(len(clips)), taxonomy, config.recipe, rng=np.random.default_rng([config.seed, 0]))
         plan["split"] = splits.random(len(plan), config.seed, valid_fraction=config.valid_fraction)
         notes = [dataset.describe()]
     parts = {role: plan[plan["split"] == role].reset_index(drop=True) for role in splits.ROLES}
@@ -94,7 +94,7 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
     notes.append(splits.audit(clips, training_side, members["test"]).describe())
     return Mixtures(
         taxonomy,
-        LazyMixtures(cache, parts["train"], taxonomy, config.recipe, fresh_rows, config.seed),
+        LazyMixtures(cache, parts["train"], taxonomy, config.recipe, fresh_rows=fresh_rows, seed=config.seed),
         LazyMixtures(cache, parts["valid"], taxonomy, config.recipe),
         LazyMixtures(cache, parts["test"], taxonomy, config.recipe),
         clips["fsID"].to_numpy()[members["test"]],
@@ -121,7 +121,12 @@ def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
     if config.split == "clips":
         return splits.by_clips(clips, config.train_folds, config.seed, valid_fraction=config.valid_fraction)
     split = splits.official(
-        clips, config.test_folds, config.valid_folds, config.train_folds, config.valid_fraction, config.seed
+        clips,
+        config.test_folds,
+        valid_folds=config.valid_folds,
+        train_folds=config.train_folds,
+        valid_fraction=config.valid_fraction,
+        seed=config.seed,
     )
     return splits.thin(split, clips, config.train_share, config.seed) if config.train_share < 1 else split
 
@@ -137,6 +142,7 @@ def other_test(
     data: str | None,
     folds: tuple[int, ...] | None,
     classes: tuple[str, ...],
+    *,
     progress: bool | None = None,
 ) -> Mixtures:
     """Make test mixtures of other clips than those that the run set apart.
@@ -173,7 +179,7 @@ def other_test(
         )
     rows = np.flatnonzero(cache.clips["fold"].isin(folds or present))
     recipe = dataclasses.replace(config.recipe, balanced=False)
-    plan = pair(cache.clips, rows, dataset.taxonomy, recipe, np.random.default_rng([config.seed, 2]), "test")
+    plan = pair(cache.clips, rows, dataset.taxonomy, recipe, rng=np.random.default_rng([config.seed, 2]), split="test")
     test = LazyMixtures(cache, plan, dataset.taxonomy, recipe)
     recordings = cache.clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()]
     notes = [dataset.describe(), f"mixtures: test {len(plan):,} of fold {', '.join(map(str, folds or present))}"]
@@ -227,8 +233,8 @@ def loader(
     part: Dataset,
     taxonomy: Taxonomy,
     shuffle_seed: int | None = None,
-    workers: int = 0,
     *,
+    workers: int = 0,
     processes: int = 1,
 ) -> DataLoader:
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.

@@ -401,6 +401,7 @@ def intervals(
     scores: dict[str, Callable[[np.ndarray], np.ndarray]],
     recordings: np.ndarray,
     rng: np.random.Generator,
+    *,
     draws: int = 1000,
     level: float = 0.95,
 ) -> dict[str, list[float]]:
@@ -427,6 +428,7 @@ def report(
     combination: ArrayLike,
     label_scores: ArrayLike,
     predicted_combination: ArrayLike,
+    *,
     taxonomy: Taxonomy,
     threshold: float,
     recordings: ArrayLike | None = None,

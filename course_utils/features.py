@@ -71,6 +71,7 @@ def stft(
     waveform: Tensor,
     n_fft: int = 1024,
     hop_length: int = 512,
+    *,
     window: Tensor | None = None,
     center: bool = True,
     pad_mode: str = "reflect",
@@ -194,7 +195,7 @@ def phase_vocoder(spectrum: Tensor, rate: float, hop_length: int = 512) -> Tenso
 
 
 def power_spectrogram(
-    waveform: Tensor, n_fft: int = 1024, hop_length: int = 512, center: bool = True, pad_mode: str = "reflect"
+    waveform: Tensor, n_fft: int = 1024, hop_length: int = 512, *, center: bool = True, pad_mode: str = "reflect"
 ) -> Tensor:
     """Return the squared magnitude of the STFT, `[..., 1 + n_fft // 2, frames]`. Arguments as for `stft`.
 
@@ -243,6 +244,7 @@ def mel_filterbank(
     sample_rate: int = SAMPLE_RATE,
     n_fft: int = 1024,
     n_mels: int = 64,
+    *,
     fmin: float = 50.0,
     fmax: float | None = None,
     mel_scale: str = "slaney",
@@ -336,6 +338,7 @@ class MelSpectrogram(nn.Module):
         n_fft: int = 1024,
         hop_length: int = 512,
         n_mels: int = 64,
+        *,
         fmin: float = 50.0,
         fmax: float | None = None,
     ) -> None:
@@ -343,7 +346,9 @@ class MelSpectrogram(nn.Module):
         if hop_length < 1:
             raise ValueError(f"hop_length must be at least 1, not {hop_length}")
         self.n_fft, self.hop_length = n_fft, hop_length
-        self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax), persistent=False)
+        self.register_buffer(
+            "filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin=fmin, fmax=fmax), persistent=False
+        )
 
     @in_float32
     def forward(self, waveform: Tensor) -> Tensor:

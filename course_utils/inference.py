@@ -70,7 +70,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def probabilities(
-    network: nn.Module, waveforms: np.ndarray, config: Config, taxonomy: Taxonomy, lengths: np.ndarray | None = None
+    network: nn.Module, waveforms: np.ndarray, config: Config, taxonomy: Taxonomy, *, lengths: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the probability of every class in waveforms.
 
@@ -101,10 +101,10 @@ def probabilities(
 def predict(
     run: Path | str,
     path: Path | str,
+    *,
     window: float | None = None,
     hop: float | None = None,
     progress: bool | None = None,
-    *,
     network: nn.Module | None = None,
 ) -> Prediction:
     """Name the classes in a recording of any length, window by window, in memory that does not grow with it.
@@ -142,7 +142,9 @@ def predict(
     for some in bar(parts, "listen", unit="part", progress=progress):
         sounds = [audio.read(path, start=start, seconds=window)[:samples] for start in some]
         filled = np.stack([audio.fit_length(sound, samples) for sound in sounds])
-        rows.append(probabilities(network, filled, config, taxonomy, np.array([len(sound) for sound in sounds])))
+        rows.append(
+            probabilities(network, filled, config, taxonomy, lengths=np.array([len(sound) for sound in sounds]))
+        )
     scores = np.concatenate(rows)
     timeline = pd.DataFrame(scores, columns=list(taxonomy.classes))
     timeline.insert(0, "start", starts)
@@ -156,11 +158,11 @@ def predict(
 
 def evaluate(
     run: Path | str,
+    *,
     data: str | None = None,
     folds: tuple[int, ...] | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
-    *,
     network: nn.Module | None = None,
     metrics: Mapping[str, training.Metric] | None = None,
 ) -> Evaluation:
@@ -182,7 +184,7 @@ def evaluate(
         ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
     """
     _, config, taxonomy, _ = training.load_network(run, network)
-    mixtures = _test_mixtures(run, config, data, folds, taxonomy, progress)
+    mixtures = _test_mixtures(run, config, data, folds=folds, taxonomy=taxonomy, progress=progress)
     if say is not None:
         say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
     return evaluate_on(run, mixtures, progress, network=network, metrics=metrics)
@@ -215,16 +217,16 @@ def evaluate_on(
     network, config, taxonomy, threshold = training.load_network(run, network)
     device = training.device_of(config)
     batches = run_data.loader(config, mixtures.test, taxonomy)
-    scores = training.score(network.to(device), batches, config.head, taxonomy, device, progress)
+    scores = training.score(network.to(device), batches, config.head, taxonomy, device=device, progress=progress)
     report = evaluation.report(
         scores.multi_hot,
         scores.combination,
         scores.label_scores,
         scores.predicted_combination,
-        taxonomy,
-        threshold,
-        mixtures.test_recordings,
-        config.seed,
+        taxonomy=taxonomy,
+        threshold=threshold,
+        recordings=mixtures.test_recordings,
+        seed=config.seed,
     )
     if metrics:
         report["own"] = training.own_scores(metrics, scores.multi_hot, scores.label_scores)
@@ -235,6 +237,7 @@ def _test_mixtures(
     run: Path | str,
     config: Config,
     data: str | None,
+    *,
     folds: tuple[int, ...] | None,
     taxonomy: Taxonomy,
     progress: bool | None,
@@ -247,7 +250,7 @@ def _test_mixtures(
     if data is None and config.data not in datasets.NAMES and not Path(config.data).exists():
         raise DatasetError(f"{config.data}: the data of {run} is no longer there; if it has moved, say where (--data)")
     if data is not None or folds is not None:
-        return run_data.other_test(config, data, folds, taxonomy.classes, progress)
+        return run_data.other_test(config, data, folds, taxonomy.classes, progress=progress)
     mixtures = run_data.prepare(config, progress)
     if difference := training.other_data(checkpoint, mixtures):
         raise ConfigurationError(

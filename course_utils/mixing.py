@@ -28,7 +28,13 @@ SILENCE = 1e-10  # mean power, −100 dB; below it there is nothing to scale
 
 
 def pair(
-    clips: pd.DataFrame, rows: np.ndarray, taxonomy: Taxonomy, recipe: Recipe, rng: np.random.Generator, split: str = ""
+    clips: pd.DataFrame,
+    rows: np.ndarray,
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    *,
+    rng: np.random.Generator,
+    split: str = "",
 ) -> pd.DataFrame:
     """Pair clips: replicate them, shuffle, and join neighbours; or draw all combinations equally often.
 
@@ -51,7 +57,7 @@ def pair(
     rows, labels = np.asarray(rows, np.int64), clips["classID"].to_numpy()
     count = len(rows) * recipe.replicas // 2
     if recipe.balanced:
-        pairs = _draw_balanced(rows, labels[rows], count, taxonomy, rng)
+        pairs = _draw_balanced(rows, labels[rows], count, taxonomy, rng=rng)
     else:
         order = np.tile(rows, recipe.replicas)
         pairs = (rng.permutation(order) if recipe.shuffle else order)[: 2 * count].reshape(-1, 2)
@@ -84,7 +90,7 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
 
 
 def _draw_balanced(
-    rows: np.ndarray, labels: np.ndarray, count: int, taxonomy: Taxonomy, rng: np.random.Generator
+    rows: np.ndarray, labels: np.ndarray, count: int, taxonomy: Taxonomy, *, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw `count` pairs of clips `[count, 2]`, given the class of each row."""
     possible = taxonomy.pairs[np.isin(taxonomy.pairs, labels).all(axis=1)]
@@ -103,7 +109,9 @@ def _in_rounds(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([rng.permutation(n) for _ in range(-(-count // n))])[:count]
 
 
-def plan_by_clips(clips: pd.DataFrame, split: ClipSplit, taxonomy: Taxonomy, recipe: Recipe, seed: int) -> pd.DataFrame:
+def plan_by_clips(
+    clips: pd.DataFrame, split: ClipSplit, taxonomy: Taxonomy, recipe: Recipe, *, seed: int
+) -> pd.DataFrame:
     """Split first, then mix: pairs are drawn within each part of a split of the clips.
 
     Only the training part is balanced: validation and test keep the distribution that the clips have.
@@ -116,7 +124,9 @@ def plan_by_clips(clips: pd.DataFrame, split: ClipSplit, taxonomy: Taxonomy, rec
     parts = []
     for number, role in enumerate(ROLES):
         how = recipe if role == "train" else dataclasses.replace(recipe, balanced=False)
-        parts.append(pair(clips, split.rows(role), taxonomy, how, np.random.default_rng([seed, number]), role))
+        parts.append(
+            pair(clips, split.rows(role), taxonomy, how, rng=np.random.default_rng([seed, number]), split=role)
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -163,7 +173,7 @@ def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: i
 
 
 def render(
-    cache: ClipCache, first: int, second: int, recipe: Recipe, snr: float = 0.0, onset: float = 0.0
+    cache: ClipCache, first: int, second: int, recipe: Recipe, *, snr: float = 0.0, onset: float = 0.0
 ) -> np.ndarray:
     """Render one mixture.
 
@@ -254,6 +264,7 @@ class LazyMixtures(Dataset):
         plan: pd.DataFrame,
         taxonomy: Taxonomy,
         recipe: Recipe,
+        *,
         fresh_rows: np.ndarray | None = None,
         seed: int = 0,
     ) -> None:
@@ -265,7 +276,7 @@ class LazyMixtures(Dataset):
         if self._fresh_rows is not None and len(self.plan):
             rng = np.random.default_rng([self._seed, epoch, 3])
             split = self.plan["split"].iloc[0]
-            self.plan = pair(self.cache.clips, self._fresh_rows, self.taxonomy, self.recipe, rng, split)
+            self.plan = pair(self.cache.clips, self._fresh_rows, self.taxonomy, self.recipe, rng=rng, split=split)
 
     def __len__(self) -> int:
         """Return the number of mixtures."""
@@ -273,7 +284,8 @@ class LazyMixtures(Dataset):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return a waveform `[T]` and its combination ID."""
-        sound = render(self.cache, *self._pairs[row], self.recipe, *self._levels[row])
+        snr, onset = self._levels[row]
+        sound = render(self.cache, *self._pairs[row], self.recipe, snr=snr, onset=onset)
         return torch.from_numpy(sound), int(self._combinations[row])
 
     @property

@@ -143,16 +143,16 @@ def _pictures(result: Evaluation) -> Iterable[str]:
             name.capitalize(),
             partial(plots.bars, values, xlabel=name),
             (WIDTH, 0.8 + 0.27 * len(values)),
-            f"Bars, {name}: {', '.join(f'{label} {value:.2f}' for label, value in values.items())}.",
-            f"{best} has the highest {name}, {values[best]:.2f}, and {worst} the lowest, {values[worst]:.2f}.",
+            alt=f"Bars, {name}: {', '.join(f'{label} {value:.2f}' for label, value in values.items())}.",
+            see=f"{best} has the highest {name}, {values[best]:.2f}, and {worst} the lowest, {values[worst]:.2f}.",
         )
     matrix = evaluation.label_confusion(truth, scores >= threshold)
     yield _figure(
         "What is taken for what",
         partial(plots.confusion, matrix, taxonomy),
         (2.6 + 0.36 * taxonomy.n_classes, 1.7 + 0.36 * taxonomy.n_classes),
-        "Table of class by class: recall on the diagonal, and off it what was named where a class was missed.",
-        "a bright cell off the diagonal is a class (its column) that is often named where another (its row) is missed; "
+        alt="Table of class by class: recall on the diagonal, and off it what was named where a class was missed.",
+        see="a bright cell off the diagonal is a class (its column) that is often named where another (its row) is missed; "
         "the diagonal is the recall.",
     )
     columns = {label: taxonomy.class_id(label) for label in known}
@@ -161,8 +161,8 @@ def _pictures(result: Evaluation) -> Iterable[str]:
         "Precision against recall",
         partial(plots.precision_recall, curves),
         (WIDTH, max(3.4, 0.17 * len(curves))),
-        f"Curves of precision over recall, one a class: {', '.join(curves)}.",
-        "the longer a curve stays up on its way to the right, the better; a class that is guessed is a flat line at the "
+        alt=f"Curves of precision over recall, one a class: {', '.join(curves)}.",
+        see="the longer a curve stays up on its way to the right, the better; a class that is guessed is a flat line at the "
         "share of mixtures that have it.",
     )
     table = evaluation.calibration(truth, scores)
@@ -171,9 +171,9 @@ def _pictures(result: Evaluation) -> Iterable[str]:
         "Are the probabilities true?",
         partial(plots.calibration, table),
         (WIDTH, 3.4),
-        "What came true over the probability said: "
+        alt="What came true over the probability said: "
         f"{', '.join(f'{true:.2f} at {said:.2f}' for said, true in zip(table['said'], table['true'], strict=True))}.",
-        "dots below the line are probabilities that promise too much, dots above it too little; on average they are off "
+        see="dots below the line are probabilities that promise too much, dots above it too little; on average they are off "
         f"by {error:.3f}, the expected calibration error.",
     )
     yield "</div>"
@@ -214,8 +214,8 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
             "",
             partial(plots.log_mel, decibels, hop_length=result.config.hop_length),
             (WIDTH, 1.9),
-            f"Log-mel of {first} and {second}.",
-            f"{first} begins at the left, and {second} {later}; bright is loud, low frequencies are below.",
+            alt=f"Log-mel of {first} and {second}.",
+            see=f"{first} begins at the left, and {second} {later}; bright is loud, low frequencies are below.",
         )
         if has_sound:
             is_long = len(sound) > HEARD * SAMPLE_RATE
@@ -244,7 +244,7 @@ def _table(name: str, heads: list[str], rows: list[list[str]]) -> str:
     return f"{box}\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
 
 
-def _figure(title: str, draw: Callable[..., Axes], size: tuple[float, float], alt: str, see: str) -> str:
+def _figure(title: str, draw: Callable[..., Axes], size: tuple[float, float], *, alt: str, see: str) -> str:
     """Return a picture with its heading, its text for those who cannot see it, and what to see."""
     import matplotlib.pyplot as plt
 

@@ -54,6 +54,7 @@ def spectrum(
     curves: Mapping[str, ArrayLike],
     ax: Axes | None = None,
     title: str = "",
+    *,
     ylabel: str = "magnitude",
     max_frequency: float | None = None,
     sample_rate: int = SAMPLE_RATE,
@@ -83,6 +84,7 @@ def spectrogram(
     decibels: ArrayLike,
     ax: Axes | None = None,
     title: str = "",
+    *,
     hop_length: int = 512,
     dynamic_range: float = DYNAMIC_RANGE,
     max_frequency: float | None = None,
@@ -102,7 +104,7 @@ def spectrogram(
     ax = ax or _new_axes(height=2.6)
     values = _array(decibels, 2)
     half_bin = sample_rate / (len(values) - 1) / 4
-    _cells(ax, values, hop_length / sample_rate, (-half_bin, sample_rate / 2 + half_bin), dynamic_range)
+    _cells(ax, values, hop_length / sample_rate, (-half_bin, sample_rate / 2 + half_bin), dynamic_range=dynamic_range)
     ax.set(ylabel="frequency in Hz", title=title, ylim=(0, max_frequency or sample_rate / 2))
     return ax
 
@@ -111,6 +113,7 @@ def log_mel(
     decibels: ArrayLike,
     ax: Axes | None = None,
     title: str = "",
+    *,
     hop_length: int = 512,
     fmin: float = 50.0,
     sample_rate: int = SAMPLE_RATE,
@@ -130,7 +133,7 @@ def log_mel(
     ax = ax or _new_axes(height=2.6)
     values = _array(decibels, 2)
     bands = len(values)
-    _cells(ax, values, hop_length / sample_rate, (-0.5, bands - 0.5), DYNAMIC_RANGE)
+    _cells(ax, values, hop_length / sample_rate, (-0.5, bands - 0.5), dynamic_range=DYNAMIC_RANGE)
     low, high = float(hz_to_mel(fmin)), float(hz_to_mel(sample_rate / 2))
     hertz = [h for h in (500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
     places = [(float(hz_to_mel(float(h))) - low) / (high - low) * (bands + 1) - 1 for h in hertz]
@@ -270,7 +273,7 @@ def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, t
         raise ValueError(f"{n} classes have {taxonomy.n_combinations} combinations; got {len(values)} numbers")
     table = np.full((n, n), np.nan)
     table[tuple(taxonomy.pairs.T)] = values
-    return _class_by_class(table, taxonomy, ax, title, "mixtures", fmt=".0f")
+    return _class_by_class(table, taxonomy, ax, title, label="mixtures", fmt=".0f")
 
 
 def confusion(matrix: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, title: str = "") -> Axes:
@@ -288,7 +291,7 @@ def confusion(matrix: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, tit
     values, n = _array(matrix, 2), taxonomy.n_classes
     if values.shape != (n, n):
         raise ValueError(f"{n} classes need a matrix of shape {(n, n)}, not {values.shape}")
-    ax = _class_by_class(values, taxonomy, ax, title, "share", fmt=".2f", vmax=1)
+    ax = _class_by_class(values, taxonomy, ax, title, label="share", fmt=".2f", vmax=1)
     ax.set(xlabel="was named", ylabel="was there")
     return ax
 
@@ -318,7 +321,7 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
 
 
 def tiles(
-    images: ArrayLike, ax: Axes | None = None, title: str = "", columns: int = 8, names: Sequence[str] = ()
+    images: ArrayLike, ax: Axes | None = None, title: str = "", *, columns: int = 8, names: Sequence[str] = ()
 ) -> Axes:
     """Draw small images side by side, such as the filters or the feature maps of a layer; each has its own scale.
 
@@ -365,6 +368,7 @@ def curves(
     lines: Mapping[str, ArrayLike],
     ax: Axes | None = None,
     title: str = "",
+    *,
     xlabel: str = "",
     ylabel: str = "",
 ) -> Axes:
@@ -421,6 +425,7 @@ def learning_curves(
     column: str,
     ax: Axes | None = None,
     title: str = "",
+    *,
     ylabel: str = "",
 ) -> Axes:
     """Draw one column of the history of several runs over epochs, with a dot at the best validation mAP of each.
@@ -475,6 +480,7 @@ def intervals(
     bounds: Mapping[str, tuple[float, float]],
     ax: Axes | None = None,
     title: str = "",
+    *,
     xlabel: str = "",
 ) -> Axes:
     """Draw one value a row as a dot, with a line through it from its lower to its upper bound.
@@ -496,7 +502,7 @@ def intervals(
 
 
 def points(
-    x: ArrayLike, y: ArrayLike, ax: Axes | None = None, title: str = "", xlabel: str = "", ylabel: str = ""
+    x: ArrayLike, y: ArrayLike, ax: Axes | None = None, title: str = "", *, xlabel: str = "", ylabel: str = ""
 ) -> Axes:
     """Draw one dot for each pair of values; where several lie upon each other, it is darker.
 
@@ -687,7 +693,14 @@ def _new_axes(height: float, width: float = 9.0) -> Axes:
 
 
 def _class_by_class(
-    table: np.ndarray, taxonomy: Taxonomy, ax: Axes | None, title: str, label: str, fmt: str, vmax: float | None = None
+    table: np.ndarray,
+    taxonomy: Taxonomy,
+    ax: Axes | None,
+    title: str,
+    *,
+    label: str,
+    fmt: str,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw a table `[n_classes, n_classes]`, from 0 on, with its numbers in it; NaN is left blank."""
     import matplotlib as mpl
@@ -704,7 +717,7 @@ def _class_by_class(
 
 
 def _cells(
-    ax: Axes, values: np.ndarray, seconds_per_frame: float, edges: tuple[float, float], dynamic_range: float
+    ax: Axes, values: np.ndarray, seconds_per_frame: float, edges: tuple[float, float], *, dynamic_range: float
 ) -> None:
     """Draw decibels `[rows, frames]` between two vertical edges, frame `i` centred on `i * seconds_per_frame`."""
     import matplotlib as mpl

@@ -90,6 +90,7 @@ class Audit:
 def official(
     clips: pd.DataFrame,
     test_folds: Sequence[int],
+    *,
     valid_folds: Sequence[int] = (),
     train_folds: Sequence[int] | None = None,
     valid_fraction: float = 0.1,
@@ -151,7 +152,12 @@ def official(
 
 
 def by_clips(
-    clips: pd.DataFrame, folds: Sequence[int] | None, seed: int, test_fraction: float = 0.2, valid_fraction: float = 0.1
+    clips: pd.DataFrame,
+    folds: Sequence[int] | None,
+    seed: int,
+    *,
+    test_fraction: float = 0.2,
+    valid_fraction: float = 0.1,
 ) -> ClipSplit:
     """Split clips at random, before mixing: no clip is on two sides, but recordings are.
 

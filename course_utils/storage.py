@@ -52,6 +52,7 @@ def write_set(
     form: Literal["mel", "wav"],
     cache: ClipCache,
     plan: pd.DataFrame,
+    *,
     taxonomy: Taxonomy,
     recipe: Recipe,
     mel: Mapping[str, float] | None = None,
@@ -123,8 +124,19 @@ def write_set(
     with alone_in(out, "writes a set of mixtures"):
         if not _is_finished(out, configuration, overwrite):  # by another process, just now
             known = _begin(out, configuration)
-            checksums = _write_files(out, form, cache, plan, recipe, frames, noise_snr, seed, known, progress)
-            _finish(out, configuration, cache, plan, checksums)
+            checksums = _write_files(
+                out,
+                form,
+                cache,
+                plan,
+                recipe=recipe,
+                frames=frames,
+                noise_snr=noise_snr,
+                seed=seed,
+                known=known,
+                progress=progress,
+            )
+            _finish(out, configuration, cache, plan, checksums=checksums)
     return out
 
 
@@ -133,6 +145,7 @@ def _write_files(
     form: str,
     cache: ClipCache,
     plan: pd.DataFrame,
+    *,
     recipe: Recipe,
     frames: MelSpectrogram,
     noise_snr: float | None,
@@ -148,11 +161,11 @@ def _write_files(
         path, rows = out / file, files[file]
         if path.is_file() and _checksum(path) == known.get(file):
             return known[file]
-        sounds = (render(cache, *pairs[row], recipe, *levels[row]) for row in rows)
+        sounds = (render(cache, *pairs[row], recipe, snr=levels[row][0], onset=levels[row][1]) for row in rows)
         if form == "wav":
             _save_wav(path, *sounds)
         else:
-            _save_shard(path, sounds, frames, noise_snr, [seed * len(plan) + row for row in rows])
+            _save_shard(path, sounds, frames, noise_snr, seeds=[seed * len(plan) + row for row in rows])
         checksum = _checksum(path)
         with one_at_a_time, (out / "checksums.txt").open("a", encoding="utf-8", newline="\n") as list_of_files:
             list_of_files.write(f"{checksum} {file}\n")
@@ -172,6 +185,7 @@ def _finish(
     configuration: Mapping[str, Any],
     cache: ClipCache,
     plan: pd.DataFrame,
+    *,
     checksums: Mapping[int, tuple[str, str]],
 ) -> None:
     """Write the table, then what the set was made with, by which it is finished."""
@@ -418,7 +432,7 @@ def _save_wav(path: Path, mixture: np.ndarray) -> None:
 
 
 def _save_shard(
-    path: Path, sounds: Iterable[np.ndarray], frames: MelSpectrogram, noise_snr: float | None, seeds: Sequence[int]
+    path: Path, sounds: Iterable[np.ndarray], frames: MelSpectrogram, noise_snr: float | None, *, seeds: Sequence[int]
 ) -> None:
     mels = []
     for sound, seed in zip(sounds, seeds, strict=True):

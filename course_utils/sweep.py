@@ -85,6 +85,7 @@ def run_sweep(
     base: Config,
     out: Path | str,
     trials: int,
+    *,
     command: str = "",
     progress: bool | None = None,
     say: Callable[[str], None] = print,
@@ -124,13 +125,13 @@ def run_sweep(
             raise ConfigurationError(f"{out}: began with other sound than {base.data} holds now; choose another folder")
     while True:
         with sweep_lock:
-            trial, trial_lock = _next_trial(study, out, space, trials, base.seed)
+            trial, trial_lock = _next_trial(study, out, space, trials, seed=base.seed)
             if trial is None:
-                found = _publish(study, out, base, clips, space, command)
+                found = _publish(study, out, base, clips, space=space, command=command)
                 break
         with trial_lock:
             try:
-                state, pruned = _train(trial, base, out, progress, say)
+                state, pruned = _train(trial, base, out, progress, say=say)
             except training.DivergedError:
                 with sweep_lock:
                     study.tell(trial, state=TrialState.FAIL)
@@ -149,7 +150,7 @@ def run_sweep(
             value = None if pruned else state.history[training.scored_epoch(state, config) - 1]["valid_mAP"]
             with sweep_lock:
                 study.tell(trial, value, TrialState.PRUNED if pruned else TrialState.COMPLETE)
-                found = _publish(study, out, base, clips, space, command)
+                found = _publish(study, out, base, clips, space=space, command=command)
         say(f"{len(found['trials'])} of {trials}: {_told(trial, state, value)}")
     if len(found["trials"]) < trials:
         say(f"{len(found['trials'])} of {trials} trials are finished; the rest are at work elsewhere, or were left out")
@@ -255,7 +256,7 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _next_trial(
-    study: optuna.Study, out: Path, space: dict[str, Any], trials: int, seed: int
+    study: optuna.Study, out: Path, space: dict[str, Any], trials: int, *, seed: int
 ) -> tuple[Trial, Any] | tuple[None, None]:
     """Return a trial to train and its lock, held: one that was left, or a new one; none if enough are done or under way.
 
@@ -292,7 +293,7 @@ def _is_held(lock: FileLock) -> bool:
 
 
 def _train(
-    trial: Trial, base: Config, out: Path, progress: bool | None, say: Callable[[str], None]
+    trial: Trial, base: Config, out: Path, progress: bool | None, *, say: Callable[[str], None]
 ) -> tuple[training.State, bool]:
     """Train a trial to its end, or until it is pruned; return where it stands, and whether it was pruned."""
     config, folder, pruned = dataclasses.replace(base, **trial.params), out / "trials" / f"{trial.number:04d}", False
@@ -328,7 +329,7 @@ def _told(trial: Trial, state: training.State, value: float | None) -> str:
 
 
 def _publish(
-    study: optuna.Study, out: Path, base: Config, clips: str, space: dict[str, Any], command: str
+    study: optuna.Study, out: Path, base: Config, clips: str, *, space: dict[str, Any], command: str
 ) -> dict[str, Any]:
     """Write the results so far, if the file lacks some; return them."""
     finished = study.get_trials(deepcopy=False, states=_FINISHED)

@@ -39,7 +39,7 @@ def test_an_official_split_mixes_within_its_parts(config):
     clips = data.train.cache.clips
     split = run_data.clip_split(config, clips)
     assert [len(split.rows(role)) for role in splits.ROLES] == [60, 20, 40]
-    expected = mixing.plan_by_clips(clips, split, Taxonomy(), SHORT, 0)
+    expected = mixing.plan_by_clips(clips, split, Taxonomy(), SHORT, seed=0)
     for role, part in zip(splits.ROLES, (data.train, data.valid, data.test), strict=True):
         wanted = expected[expected["split"] == role].reset_index(drop=True)
         assert part.plan.equals(wanted) and part.recipe == SHORT
@@ -113,7 +113,7 @@ def test_a_random_split_of_mixtures_shares_clips(config):
     trained, tested = (set(part.plan[["first", "second"]].to_numpy().ravel()) for part in (data.train, data.test))
     assert len(trained & tested) > 30 and data.notes[-1].startswith("audit: of 36 test items, those sharing")
     roles = splits.random(180, 0)
-    plan = mixing.pair(data.train.cache.clips, np.arange(120), Taxonomy(), SHORT, np.random.default_rng([0, 0]))
+    plan = mixing.pair(data.train.cache.clips, np.arange(120), Taxonomy(), SHORT, rng=np.random.default_rng([0, 0]))
     for role, part in zip(splits.ROLES, (data.train, data.valid, data.test), strict=True):
         assert part.plan["first"].tolist() == plan["first"][roles == role].tolist()
         assert part.plan["second"].tolist() == plan["second"][roles == role].tolist()
@@ -128,9 +128,16 @@ def test_the_fingerprint_is_of_the_clips(config, tmp_path):
 
 def test_a_stored_set_keeps_its_parts(config, cache, tmp_path):
     clips = cache.clips
-    plan = mixing.plan_by_clips(clips, run_data.clip_split(config, clips), Taxonomy(), SHORT, 0)
+    plan = mixing.plan_by_clips(clips, run_data.clip_split(config, clips), Taxonomy(), SHORT, seed=0)
     folder = write_set(
-        tmp_path / "set", "mel", cache, plan, Taxonomy(), SHORT, config.mel | {"n_mels": 16}, progress=False
+        tmp_path / "set",
+        "mel",
+        cache,
+        plan,
+        taxonomy=Taxonomy(),
+        recipe=SHORT,
+        mel=config.mel | {"n_mels": 16},
+        progress=False,
     )
     stored = replace(config, data=str(folder), n_mels=16)
     data = run_data.prepare(stored, progress=False)
@@ -209,7 +216,7 @@ def test_another_test_takes_all_clips_of_its_folds(config):
     clips, plan = data.test.cache.clips, data.test.plan
     rows = np.flatnonzero(clips["fold"] == 2)
     rng = np.random.default_rng([3, 2])  # the seed of the run, and the number of the test part
-    assert plan.equals(mixing.pair(clips, rows, Taxonomy(), SHORT, rng, "test"))  # not balanced
+    assert plan.equals(mixing.pair(clips, rows, Taxonomy(), SHORT, rng=rng, split="test"))  # not balanced
     assert np.array_equal(data.test_recordings, clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()])
     assert data.notes[-1].startswith("audit: of 60 test items, those sharing with training:\n  a clip 60 (100.0%)")
     unused = run_data.other_test(config, None, (3,), Taxonomy().classes, progress=False)
@@ -266,7 +273,7 @@ def test_a_set_smaller_than_a_batch_is_kept(config, cache, mixtures, expected):
     ],
 )
 def test_batches_are_as_long_as_two_slots_or_an_overlay(config, cache, trained_on, heard, samples):
-    plan = mixing.pair(cache.clips, np.arange(4), Taxonomy(), heard, np.random.default_rng(0))
+    plan = mixing.pair(cache.clips, np.arange(4), Taxonomy(), heard, rng=np.random.default_rng(0))
     part = LazyMixtures(cache, plan, Taxonomy(), heard)
     batch = next(iter(run_data.loader(replace(config, recipe=trained_on), part, Taxonomy())))
     assert batch.audio.shape == (6, samples)

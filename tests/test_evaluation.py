@@ -100,7 +100,7 @@ def test_classes_without_positives_are_left_out_and_named():
     others = [c for c in range(10) if c != 1]
     theirs = metrics.f1_score(truth[:, others], scores[:, others] >= 0.5, average="macro")
     assert evaluation.average(counts)["macro"]["f1"] == pytest.approx(theirs, abs=1e-9)
-    report = evaluation.report(truth, combination, scores, combination, TEN, 0.5)
+    report = evaluation.report(truth, combination, scores, combination, taxonomy=TEN, threshold=0.5)
     assert report["without_positives"]["labels"] == ["car_horn"] and report["per_class"]["car_horn"]["f1"] is None
     assert set(report["without_positives"]["combinations"]) == {TEN.name(i) for i in range(55) if i not in combination}
 
@@ -227,7 +227,9 @@ def test_intervals_are_wider_when_mistakes_go_with_recordings():
     predicted = np.where(few[:, 0] < 10, combination, (combination + 1) % 55)
     widths = []
     for recordings in (np.arange(800).reshape(-1, 2), few):
-        report = evaluation.report(truth, combination, scores, predicted, TEN, 0.5, recordings)
+        report = evaluation.report(
+            truth, combination, scores, predicted, taxonomy=TEN, threshold=0.5, recordings=recordings
+        )
         low, high = report["intervals"]["exact_match"]
         assert low <= report["exact_match"] <= high
         assert all(0 <= a <= b <= 1 for a, b in report["intervals"].values())
@@ -237,7 +239,7 @@ def test_intervals_are_wider_when_mistakes_go_with_recordings():
 
 def test_a_report_of_perfect_scores_is_perfect():
     combination, truth, _ = random_case(1)
-    report = evaluation.report(truth, combination, truth.astype(float), combination, TEN, 0.5)
+    report = evaluation.report(truth, combination, truth.astype(float), combination, taxonomy=TEN, threshold=0.5)
     assert report["exact_match"] == report["mAP"] == report["labels"]["macro"]["f1"] == 1
     assert report["combinations"]["macro"]["precision"] == 1 and report["mixtures"] == 400
 
@@ -254,7 +256,7 @@ SCORED = {  # what takes scores or probabilities, each with a value that is not 
     "combinations_to_labels": lambda x: evaluation.combinations_to_labels([[x] + [0.5] * 54], TEN),
     "confusion_counts": lambda x: evaluation.confusion_counts([[1], [0]], [[1], [0]], [x, 1.0]),
     "weights": lambda x: evaluation.average_precision([[1], [0]], [[0.1], [0.5]], [x, 1.0]),
-    "report": lambda x: evaluation.report(TEN.multi_hot([3]), [3], [[x] + [0.5] * 9], [3], TEN, 0.5),
+    "report": lambda x: evaluation.report(TEN.multi_hot([3]), [3], [[x] + [0.5] * 9], [3], taxonomy=TEN, threshold=0.5),
 }
 
 
@@ -301,10 +303,12 @@ MISFITS = [
     lambda: evaluation.bootstrap_weights(np.zeros((2, 2, 2)), 3, np.random.default_rng(0)),
     lambda: evaluation.baselines(TEN.multi_hot([3, 4]), [3], TEN),
     lambda: evaluation.baselines(np.zeros((2, 10)), [3, 4], TEN),
-    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [-1, 4], TEN, 0.5),
-    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 99], TEN, 0.5),
-    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3], TEN, 0.5),
-    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 4], TEN, 0.5, [[1, 2]]),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [-1, 4], taxonomy=TEN, threshold=0.5),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 99], taxonomy=TEN, threshold=0.5),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3], taxonomy=TEN, threshold=0.5),
+    lambda: evaluation.report(
+        TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 4], taxonomy=TEN, threshold=0.5, recordings=[[1, 2]]
+    ),
 ]
 
 
@@ -320,7 +324,9 @@ def test_classes_and_draws_without_positives_make_no_noise():
     truth, scores = np.array([[1, 0], [0, 0]]), np.array([[0.5, 0.5], [0.1, 0.2]])
     assert evaluation.mean_average_precision(truth, scores) == 1
     assert np.isnan(evaluation.average_precision(truth, scores, [[0, 1], [0, 2]])).all()
-    report = evaluation.report(TEN.multi_hot([3]), [3], [[0.5] * 10], [3], TEN, 0.5, [[1, 2]])
+    report = evaluation.report(
+        TEN.multi_hot([3]), [3], [[0.5] * 10], [3], taxonomy=TEN, threshold=0.5, recordings=[[1, 2]]
+    )
     assert report["intervals"]["exact_match"] == [1, 1]
 
 

@@ -118,7 +118,7 @@ def test_without_padding_the_first_frame_starts_at_zero():
 @pytest.mark.parametrize(("n_fft", "n_mels", "fmin"), [(1024, 64, 50.0), (2048, 128, 0.0)])
 def test_filterbank_equals_librosa_and_torchaudio(mel_scale, norm, n_fft, n_mels, fmin):
     torchaudio = pytest.importorskip("torchaudio", exc_type=ImportError)
-    ours = features.mel_filterbank(22_050, n_fft, n_mels, fmin, 11_025.0, mel_scale, norm)
+    ours = features.mel_filterbank(22_050, n_fft, n_mels, fmin=fmin, fmax=11_025.0, mel_scale=mel_scale, norm=norm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = librosa.filters.mel(
@@ -195,7 +195,7 @@ def test_gradients_flow_to_the_waveform():
     waveform = torch.randn(2, 4000, dtype=torch.float64, requires_grad=True)
     window = torch.hann_window(64, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda x: features.stft(x, 64, 32, window).abs(), waveform[:, :200].detach().requires_grad_()
+        lambda x: features.stft(x, 64, 32, window=window).abs(), waveform[:, :200].detach().requires_grad_()
     )
     features.LogMel()(waveform.float()).sum().backward()
     assert torch.isfinite(waveform.grad).all() and (waveform.grad != 0).any()
@@ -227,7 +227,7 @@ def test_short_clips_are_filled_up_or_refused():
 
 def test_empty_filters_are_announced():
     with pytest.warns(UserWarning) as caught:
-        weights = features.mel_filterbank(22_050, 256, 128, 0.0)
+        weights = features.mel_filterbank(22_050, 256, 128, fmin=0.0)
     empty = int((weights == 0).all(dim=1).sum())
     assert empty > 0 and f"{empty} of 128 mel filters hold no frequency bin" in str(caught[0].message)
 
@@ -235,7 +235,7 @@ def test_empty_filters_are_announced():
 @pytest.mark.parametrize("edges", [(-1.0, None), (50.0, 20.0), (50.0, 20_000.0)])
 def test_impossible_edges_are_refused(edges):
     with pytest.raises(ValueError, match="fmin"):
-        features.mel_filterbank(22_050, 1024, 64, *edges)
+        features.mel_filterbank(22_050, 1024, 64, fmin=edges[0], fmax=edges[1])
 
 
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 20.0])
@@ -317,9 +317,9 @@ def test_half_a_frame_and_one_sample_can_be_reflected():
 def test_a_constant_and_an_alternating_signal_by_hand():
     """A rectangular window of four: all in bin 0, or all in bin 2."""
     window = torch.ones(4)
-    steady = features.stft(torch.ones(8), 4, 2, window)
+    steady = features.stft(torch.ones(8), 4, 2, window=window)
     assert steady.shape == (3, 5) and torch.allclose(steady.abs(), torch.tensor([4.0, 0, 0])[:, None].expand(3, 5))
-    jumping = features.stft(torch.tensor([1.0, -1] * 4), 4, 4, window, center=False)
+    jumping = features.stft(torch.tensor([1.0, -1] * 4), 4, 4, window=window, center=False)
     assert torch.allclose(jumping.abs(), torch.tensor([0.0, 0, 4])[:, None].expand(3, 2), atol=1e-6)
 
 
@@ -340,7 +340,7 @@ def test_the_smallest_hop_and_length(hop_length, length):
 def test_the_level_of_the_window_does_not_matter_on_the_way_back(level):
     noise = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     window = level * torch.hann_window(64, dtype=torch.float64)
-    back = features.istft(features.stft(noise, 64, 16, window), 16, window, length=1000)
+    back = features.istft(features.stft(noise, 64, 16, window=window), 16, window, length=1000)
     assert torch.allclose(back, noise, atol=1e-10)
 
 
@@ -353,17 +353,22 @@ def test_everything_stays_on_the_device_of_the_sound():
 
 def test_defaults_are_those_of_the_course():
     noise = torch.randn(6000, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(features.stft(noise), features.stft(noise, 1024, 512, torch.hann_window(1024), True, "reflect"))
+    assert torch.equal(
+        features.stft(noise),
+        features.stft(noise, 1024, 512, window=torch.hann_window(1024), center=True, pad_mode="reflect"),
+    )
     power = features.power_spectrogram(noise)
-    assert torch.equal(power, features.power_spectrogram(noise, 1024, 512, True, "reflect"))
+    assert torch.equal(power, features.power_spectrogram(noise, 1024, 512, center=True, pad_mode="reflect"))
     assert torch.allclose(power, features.stft(noise).abs().square())
     bank = features.mel_filterbank()
-    assert torch.equal(bank, features.mel_filterbank(22_050, 1024, 64, 50.0, 11_025.0, "slaney", "slaney"))
+    assert torch.equal(
+        bank, features.mel_filterbank(22_050, 1024, 64, fmin=50.0, fmax=11_025.0, mel_scale="slaney", norm="slaney")
+    )
     mel = features.MelSpectrogram()
     assert (mel.n_fft, mel.hop_length) == (1024, 512) and torch.equal(mel.filterbank, bank)
     assert torch.allclose(mel(noise), bank @ power, rtol=1e-4)
-    other = features.MelSpectrogram(16_000, 512, 200, 20, 100.0, 7_000.0)
-    assert torch.equal(other.filterbank, features.mel_filterbank(16_000, 512, 20, 100.0, 7_000.0))
+    other = features.MelSpectrogram(16_000, 512, 200, 20, fmin=100.0, fmax=7_000.0)
+    assert torch.equal(other.filterbank, features.mel_filterbank(16_000, 512, 20, fmin=100.0, fmax=7_000.0))
     assert torch.allclose(other(noise), other.filterbank @ features.power_spectrogram(noise, 512, 200), rtol=1e-4)
     assert features.hz_to_mel(2000.0) == features.hz_to_mel(2000.0, "slaney")
     assert features.mel_to_hz(20.0) == features.mel_to_hz(20.0, "slaney")
@@ -401,9 +406,9 @@ def test_an_unknown_mel_scale_is_refused(convert):
 
 def test_a_filterbank_by_hand():
     """Two triangles below 1 kHz, where the scale is linear: edges at 0, 2, 4 and 6 Hz, bins every 1 Hz."""
-    peaks = features.mel_filterbank(12, 12, 2, 0.0, 6.0, norm=None)
+    peaks = features.mel_filterbank(12, 12, 2, fmin=0.0, fmax=6.0, norm=None)
     assert torch.allclose(peaks, torch.tensor([[0, 0.5, 1, 0.5, 0, 0, 0], [0, 0, 0, 0.5, 1, 0.5, 0]]), atol=1e-6)
-    assert torch.allclose(features.mel_filterbank(12, 12, 2, 0.0, 6.0), peaks / 2, atol=1e-6)  # 2 / (4 − 0)
+    assert torch.allclose(features.mel_filterbank(12, 12, 2, fmin=0.0, fmax=6.0), peaks / 2, atol=1e-6)  # 2 / (4 − 0)
     assert peaks.dtype == torch.float32
 
 

@@ -32,7 +32,14 @@ def base(tones, monkeypatch):
 def run(base, folder, **how):
     said = []
     found = grids.run_grid(
-        "small", base, folder / "runs", folder / "small.json", "a command", False, said.append, **how
+        "small",
+        base,
+        folder / "runs",
+        folder / "small.json",
+        command="a command",
+        progress=False,
+        say=said.append,
+        **how,
     )
     return found, said
 
@@ -114,8 +121,8 @@ def test_results_of_before_a_new_option_still_count(base, tmp_path, monkeypatch)
 def test_an_interrupted_grid_goes_on(base, tmp_path, monkeypatch):
     save = training.run.save
 
-    def stop(out, *rest):
-        save(out, *rest)
+    def stop(out, *rest, **parts):
+        save(out, *rest, **parts)
         if "mixup" in out.name:
             raise KeyboardInterrupt
 
@@ -149,7 +156,15 @@ def test_a_stored_set_is_refused(base, tones, tmp_path):
     from course_utils import storage
 
     data = run_data.prepare(base, progress=False)
-    storage.write_set(tmp_path / "set", "mel", data.test.cache, data.test.plan, data.taxonomy, base.recipe, base.mel)
+    storage.write_set(
+        tmp_path / "set",
+        "mel",
+        data.test.cache,
+        data.test.plan,
+        taxonomy=data.taxonomy,
+        recipe=base.recipe,
+        mel=base.mel,
+    )
     with pytest.raises(ConfigurationError, match="needs a folder of clips"):
         run(dataclasses.replace(base, data=str(tmp_path / "set")), tmp_path)
 
@@ -267,7 +282,7 @@ def test_the_network_that_comes_along_scores_as_published(real_root, tmp_path):
     (tmp_path / "audio").mkdir()
     for part in ("metadata", "audio/fold3"):
         (tmp_path / part).symlink_to(real_root / part)
-    report = inference.evaluate(grids.trained("crnn"), str(tmp_path), progress=False).report
+    report = inference.evaluate(grids.trained("crnn"), data=str(tmp_path), progress=False).report
     published = grids.published("crnn-splits")["runs"]["repaired, official"]["report"]
     for score in ("mAP", "exact_match"):
         assert report[score] == pytest.approx(published[score], abs=0.005)  # those were computed with 16 bits

@@ -115,7 +115,7 @@ def test_a_short_recording_is_not_read_with_silence_behind_it(tmp_path, tones):
     network, config, taxonomy, _ = training.load_network(tmp_path / "run")
     found = inference.predict(tmp_path / "run", tmp_path / "a.wav").timeline[list(taxonomy.classes)].to_numpy()
     sound = np.pad(tone(5, 5.0), (0, 3 * 22_050))[None]
-    told = inference.probabilities(network, sound, config, taxonomy, np.array([5 * 22_050]))
+    told = inference.probabilities(network, sound, config, taxonomy, lengths=np.array([5 * 22_050]))
     untold = inference.probabilities(network, sound, config, taxonomy)
     assert found == pytest.approx(told, abs=1e-5) and np.abs(untold - told).max() > 1e-4
 

@@ -18,12 +18,14 @@ TEN = Taxonomy()
 
 
 def plan_of(cache, recipe=None, seed=0):
-    return pair(cache.clips, np.arange(len(cache)), TEN, recipe or Recipe(), np.random.default_rng(seed), "train")
+    return pair(
+        cache.clips, np.arange(len(cache)), TEN, recipe or Recipe(), rng=np.random.default_rng(seed), split="train"
+    )
 
 
 def test_the_reports_recipe_makes_13098_mixtures_of_55_combinations(real_root):
     clips = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
-    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(), np.random.default_rng(0))
+    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(), rng=np.random.default_rng(0))
     assert len(plan) == 13_098 and plan["combination"].nunique() == 55
     uses = Counter(plan["first"]) + Counter(plan["second"])
     assert set(uses.values()) == {3} and len(uses) == 8_732
@@ -35,7 +37,7 @@ def test_the_reports_recipe_makes_13098_mixtures_of_55_combinations(real_root):
 
 def test_without_the_shuffle_neighbours_join(real_root):
     clips = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
-    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(shuffle=False), np.random.default_rng(0))
+    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(shuffle=False), rng=np.random.default_rng(0))
     assert (plan["second"] - plan["first"] == 1).mean() > 0.99
     recording = clips["fsID"].to_numpy()
     assert (recording[plan["first"]] == recording[plan["second"]]).mean() > 0.5
@@ -55,7 +57,7 @@ def test_a_plan_by_hand():
         [0, 3, 0, 2, 2, "valid"],
     ]
     assert set(mixing.plan_of(np.array([[4, 0]]), FIVE, ABC)["split"]) == {""}
-    assert set(pair(FIVE, np.arange(5), ABC, Recipe(), np.random.default_rng(0))["split"]) == {""}
+    assert set(pair(FIVE, np.arange(5), ABC, Recipe(), rng=np.random.default_rng(0))["split"]) == {""}
 
 
 @pytest.mark.parametrize(
@@ -69,14 +71,14 @@ def test_a_plan_by_hand():
     ids=["three replicas", "one", "not shuffled", "balanced"],
 )
 def test_pairs_of_a_seed_are_the_same_on_every_machine(recipe, pairs):
-    plan = pair(FIVE, np.array([4, 0, 2]), ABC, recipe, np.random.default_rng(0), "test")
+    plan = pair(FIVE, np.array([4, 0, 2]), ABC, recipe, rng=np.random.default_rng(0), split="test")
     assert plan[["first", "second"]].to_numpy().tolist() == pairs
     assert plan.columns.tolist() == COLUMNS and set(plan["split"]) == {"test"}
 
 
 def test_levels_and_onsets_of_a_seed_are_the_same_on_every_machine():
     recipe = Recipe(joint="overlay", snr_range=6, max_onset=1.5)
-    plan = pair(FIVE, np.array([4, 0, 2]), ABC, recipe, np.random.default_rng(0), "test")
+    plan = pair(FIVE, np.array([4, 0, 2]), ABC, recipe, rng=np.random.default_rng(0), split="test")
     assert plan.columns.tolist() == [*COLUMNS, "snr", "onset"]
     assert plan["snr"].tolist() == [1.28, 2.75, 0.52, 5.22]
     assert plan["onset"].tolist() == [1.224, 0.004, 1.286, 0.05]
@@ -86,16 +88,23 @@ def test_levels_and_onsets_of_a_seed_are_the_same_on_every_machine():
 @pytest.mark.parametrize("rows", [[], [3]])
 def test_too_few_clips_make_an_empty_plan(recipe, rows):
     recipe = dataclasses.replace(recipe, replicas=1)
-    plan = pair(FIVE, np.array(rows), ABC, recipe, np.random.default_rng(0))
+    plan = pair(FIVE, np.array(rows), ABC, recipe, rng=np.random.default_rng(0))
     assert len(plan) == 0 and plan.columns.tolist() == COLUMNS
     assert plan["first"].dtype == np.int64
 
 
 def test_each_part_has_random_numbers_of_its_own(cache):
     split = splits.official(cache.clips, [3])
-    plan = mixing.plan_by_clips(cache.clips, split, TEN, Recipe(balanced=True), 7)
+    plan = mixing.plan_by_clips(cache.clips, split, TEN, Recipe(balanced=True), seed=7)
     expected = [
-        pair(cache.clips, split.rows(role), TEN, Recipe(balanced=role == "train"), np.random.default_rng([7, n]), role)
+        pair(
+            cache.clips,
+            split.rows(role),
+            TEN,
+            Recipe(balanced=role == "train"),
+            rng=np.random.default_rng([7, n]),
+            split=role,
+        )
         for n, role in enumerate(["train", "valid", "test"])
     ]
     pd.testing.assert_frame_equal(plan, pd.concat(expected).reset_index(drop=True))
@@ -103,13 +112,13 @@ def test_each_part_has_random_numbers_of_its_own(cache):
 
 
 def test_an_odd_clip_is_left_over(cache):
-    plan = pair(cache.clips, np.arange(5), TEN, Recipe(replicas=1), np.random.default_rng(0))
+    plan = pair(cache.clips, np.arange(5), TEN, Recipe(replicas=1), rng=np.random.default_rng(0))
     assert len(plan) == 2
 
 
 def test_splitting_first_keeps_the_parts_apart(cache):
     split = splits.official(cache.clips, [3])
-    plan = mixing.plan_by_clips(cache.clips, split, TEN, Recipe(), 0)
+    plan = mixing.plan_by_clips(cache.clips, split, TEN, Recipe(), seed=0)
     for role in splits.ROLES:
         part = plan[plan["split"] == role]
         assert set(part["first"]) | set(part["second"]) == set(split.rows(role))
@@ -257,9 +266,9 @@ def test_overlays_of_real_clips_have_their_snr(real_root):
     from course_utils.datasets import ClipCache, load
 
     cache = ClipCache.open(load(real_root), progress=False)
-    plan = pair(cache.clips, np.arange(60), TEN, Recipe(joint="overlay", replicas=1), np.random.default_rng(0))
+    plan = pair(cache.clips, np.arange(60), TEN, Recipe(joint="overlay", replicas=1), rng=np.random.default_rng(0))
     for row in plan.itertuples():
-        mixture = render(cache, row.first, row.second, Recipe(joint="overlay"), row.snr, row.onset)
+        mixture = render(cache, row.first, row.second, Recipe(joint="overlay"), snr=row.snr, onset=row.onset)
         first, start = cache[row.first], round(row.onset * 22_050)
         mixture[: len(first)] -= first
         added = mixture[start : start + len(cache[row.second])]
@@ -269,12 +278,12 @@ def test_overlays_of_real_clips_have_their_snr(real_root):
 def test_snr_and_onset_are_drawn_evenly_from_their_ranges(real_root):
     clips = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
     recipe = Recipe(joint="overlay", snr_range=6.0, max_onset=3.0)
-    plan = pair(clips, np.arange(len(clips)), TEN, recipe, np.random.default_rng(0))
+    plan = pair(clips, np.arange(len(clips)), TEN, recipe, rng=np.random.default_rng(0))
     for values, low, high in ((plan["snr"], -6.0, 6.0), (plan["onset"], 0.0, 3.0)):
         assert values.between(low, high).all()
         counts, _ = np.histogram(values, bins=4, range=(low, high))
         assert counts == pytest.approx(len(plan) / 4, rel=0.05)
-    assert not {"snr", "onset"} & set(pair(clips, np.arange(9), TEN, Recipe(), np.random.default_rng(0)))
+    assert not {"snr", "onset"} & set(pair(clips, np.arange(9), TEN, Recipe(), rng=np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("joint", ["concatenate", "slots", "overlay"])
@@ -317,7 +326,7 @@ def test_balanced_pairs_are_flat_in_combinations_and_in_clips(sizes, replicas, s
     taxonomy = Taxonomy(tuple(f"class {i}" for i in range(len(sizes))))
     clips = pd.DataFrame({"classID": np.repeat(np.arange(len(sizes)), sizes)})
     recipe = Recipe(balanced=True, replicas=replicas)
-    plan = pair(clips, np.arange(len(clips)), taxonomy, recipe, np.random.default_rng(seed))
+    plan = pair(clips, np.arange(len(clips)), taxonomy, recipe, rng=np.random.default_rng(seed))
     assert len(plan) == len(clips) * replicas // 2
     present = [combination for combination, (a, b) in enumerate(taxonomy.pairs) if sizes[a] and sizes[b]]
     counts = plan["combination"].value_counts().reindex(present, fill_value=0)
@@ -332,11 +341,11 @@ def test_balanced_pairs_are_flat_in_combinations_and_in_clips(sizes, replicas, s
 
 def test_balanced_pairs_of_the_full_set_are_238_or_239_of_each_combination_in_both_orders(real_root):
     clips = read_metadata(real_root / "metadata" / "UrbanSound8K.csv")
-    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(balanced=True), np.random.default_rng(0))
+    plan = pair(clips, np.arange(len(clips)), TEN, Recipe(balanced=True), rng=np.random.default_rng(0))
     assert set(plan["combination"].value_counts()) == {238, 239} and len(plan) == 13_098
     unlike = plan[plan["first_class"] != plan["second_class"]]
     assert (unlike["first_class"] < unlike["second_class"]).mean() == pytest.approx(0.5, abs=0.02)
-    replicated = pair(clips, np.arange(len(clips)), TEN, Recipe(), np.random.default_rng(0))
+    replicated = pair(clips, np.arange(len(clips)), TEN, Recipe(), rng=np.random.default_rng(0))
     counts = replicated["combination"].value_counts()
     assert counts.max() / counts.min() > 8  # what there was to balance
 
@@ -344,7 +353,7 @@ def test_balanced_pairs_of_the_full_set_are_238_or_239_of_each_combination_in_bo
 def test_only_the_training_part_is_balanced(cache):
     split = splits.official(cache.clips, [3])
     plain, balanced = (
-        mixing.plan_by_clips(cache.clips, split, TEN, recipe, 0) for recipe in (Recipe(), Recipe(balanced=True))
+        mixing.plan_by_clips(cache.clips, split, TEN, recipe, seed=0) for recipe in (Recipe(), Recipe(balanced=True))
     )
     for role in ("valid", "test"):
         pd.testing.assert_frame_equal(plain[plain["split"] == role], balanced[balanced["split"] == role])
@@ -386,22 +395,24 @@ def test_the_lengths_of_a_batch_stay_where_they_are():
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (5, 0), (5, 2)])
 def test_fresh_pairs_depend_on_the_seed_and_the_epoch(cache, seed, epoch):
     rows = np.arange(10, 70)
-    mixtures = LazyMixtures(cache, plan_of(cache).assign(split="train").iloc[:1], TEN, Recipe(), rows, seed=seed)
+    mixtures = LazyMixtures(
+        cache, plan_of(cache).assign(split="train").iloc[:1], TEN, Recipe(), fresh_rows=rows, seed=seed
+    )
     mixtures.set_epoch(epoch)
     rng = np.random.default_rng([seed, epoch, 3])  # the seed of the run, the epoch, and the number of this use
-    pd.testing.assert_frame_equal(mixtures.plan, pair(cache.clips, rows, TEN, Recipe(), rng, "train"))
+    pd.testing.assert_frame_equal(mixtures.plan, pair(cache.clips, rows, TEN, Recipe(), rng=rng, split="train"))
     assert len(mixtures) == 90 and set(mixtures.plan["split"]) == {"train"}
-    unlike = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), rows, seed=seed + 1)
+    unlike = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), fresh_rows=rows, seed=seed + 1)
     unlike.set_epoch(epoch)
     assert not mixtures.plan.equals(unlike.plan)
     if seed == 0:
-        default = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), rows)
+        default = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), fresh_rows=rows)
         default.set_epoch(epoch)
         pd.testing.assert_frame_equal(default.plan, mixtures.plan)
 
 
 def test_fresh_pairs_differ_by_epoch_and_are_the_same_for_the_same_epoch(cache):
-    mixtures = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), np.arange(len(cache)), seed=5)
+    mixtures = LazyMixtures(cache, plan_of(cache), TEN, Recipe(), fresh_rows=np.arange(len(cache)), seed=5)
     plans = []
     for epoch in (0, 1, 0):
         mixtures.set_epoch(epoch)

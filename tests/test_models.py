@@ -195,7 +195,7 @@ def test_crnn_is_built_as_in_the_report():
     assert (lstm.input_size, lstm.hidden_size, lstm.num_layers) == (128, 64, 2)
     assert lstm.bidirectional and lstm.batch_first
     assert (front.n_fft, front.hop_length, front.probability, front.spread) == (2048, 1024, 0.4, 0.4)
-    assert torch.equal(front.filterbank, features.mel_filterbank(22_050, 2048, 128, 0.0))
+    assert torch.equal(front.filterbank, features.mel_filterbank(22_050, 2048, 128, fmin=0.0))
 
 
 @pytest.mark.parametrize(("time_pooling", "least"), [("report", 80), ("fine", 12)])

@@ -172,8 +172,8 @@ def test_a_stored_set_is_heard_only_where_it_holds_sound(tones, tmp_path, form, 
     config = Config(str(tones), n_mels=16, hop_length=256, test_folds=(3,), recipe=recipe, accelerator="cpu")
     parts = run_data.prepare(config, progress=False)
     plan = pd.concat([parts.train.plan, parts.valid.plan, parts.test.plan], ignore_index=True)
-    made = (parts.test.cache, plan, parts.taxonomy, recipe, config.mel)
-    storage.write_set(tmp_path / "set", form, *made, progress=False)
+    made = {"taxonomy": parts.taxonomy, "recipe": recipe, "mel": config.mel}
+    storage.write_set(tmp_path / "set", form, parts.test.cache, plan, **made, progress=False)
     found = train_and_evaluate(tmp_path / "set", tmp_path / "run", recipe=recipe, fresh_pairs=False)
     html_page.write_html(found, tmp_path / "report.html", "A run")
     page = Page(tmp_path / "report.html")
@@ -190,7 +190,9 @@ def test_a_stored_set_is_heard_only_where_it_holds_sound(tones, tmp_path, form, 
 def test_fewer_mixtures_than_ten_are_all_shown(result, tmp_path):
     few = {name: values[:3] for name, values in vars(result.scores).items() if name != "loss"}
     recordings, taxonomy = result.mixtures.test_recordings[:3], result.mixtures.taxonomy
-    found = evaluation.report(*few.values(), taxonomy, result.report["threshold"], recordings)
+    found = evaluation.report(
+        *few.values(), taxonomy=taxonomy, threshold=result.report["threshold"], recordings=recordings
+    )
     small = dataclasses.replace(result, scores=training.Scores(loss=0.7, **few), report=found)
     html_page.write_html(small, tmp_path / "report.html", "A run")
     page = Page(tmp_path / "report.html")

@@ -119,14 +119,14 @@ def test_all_grids_are_run_with_their_own_epochs_and_folds(tones, tmp_path, monk
     small = {"one": Grid("one", common, {"a": {}}, 1), "two": Grid("two", common, {"b": {"split": "clips"}}, 2, (1, 2))}
     monkeypatch.setattr(grids, "GRIDS", small)
     base, said = Config(data=str(tones), width=2, precision="32-true", accelerator="cpu"), []
-    assert results.run_all(base, tmp_path / "runs", tmp_path / "results", False, said.append)
+    assert results.run_all(base, tmp_path / "runs", tmp_path / "results", progress=False, say=said.append)
     one, two = (grids.read_results(tmp_path / "results" / f"{name}.json") for name in small)
     assert len(one["runs"]["a"]["history"]["epoch"]) == 1 and len(two["runs"]["b"]["history"]["epoch"]) == 2
     assert one["runs"]["a"]["config"]["test_folds"] == [3] and two["runs"]["b"]["config"]["train_folds"] == [1, 2]
     assert set(two["runs"]["b"]["further"]) > {"known + known", "new recordings"} and one["runs"]["a"]["further"] == {}
     assert two["command"].endswith("--width 2 --epochs 2 --precision 32-true --train-folds 1,2 --test-folds 3")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert results.run_all(base, tmp_path / "runs", tmp_path / "results", False, said.append)
+    assert results.run_all(base, tmp_path / "runs", tmp_path / "results", progress=False, say=said.append)
     assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing is run twice
 
 

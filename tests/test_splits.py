@@ -230,7 +230,7 @@ def test_clips_at_random_are_on_one_side_and_their_recordings_on_both(full):
 def test_clips_at_random_of_one_fold_by_hand(seed, test, train):
     """Of 6 clips, 0.34 · 6 = 2.04 test, and half of the other four validate."""
     clips = table(*[(i, 0, 4, 1 + i % 2, 0) for i in range(12)])
-    split = splits.by_clips(clips, (2,), seed, 0.34, 0.5)
+    split = splits.by_clips(clips, (2,), seed, test_fraction=0.34, valid_fraction=0.5)
     assert split.rows("test").tolist() == test and split.rows("train").tolist() == train
     assert split.rows("valid").tolist() == [1, 3] and (split.roles[::2] == "").all()
     assert split.dropped.empty and split.dropped.columns.tolist() == clips.columns.tolist()

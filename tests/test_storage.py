@@ -28,7 +28,7 @@ TEN = Taxonomy()
 
 def plan_of(cache, recipe=None, rows=None):
     rows = np.arange(len(cache)) if rows is None else rows
-    return pair(cache.clips, rows, TEN, recipe or Recipe(), np.random.default_rng(0), "train")
+    return pair(cache.clips, rows, TEN, recipe or Recipe(), rng=np.random.default_rng(0), split="train")
 
 
 MEL = {"n_fft": 1024, "hop_length": 512, "n_mels": 64}
@@ -38,7 +38,7 @@ def store(out, form, cache, **changes):
     arguments = {"recipe": Recipe(), "mel": MEL, "noise_snr": None, "seed": 0, "overwrite": False} | changes
     plan = plan_of(cache, arguments["recipe"])
     plan.loc[plan.index[-40:], "split"] = "test"
-    return plan, write_set(out, form, cache, plan, TEN, progress=False, **arguments)
+    return plan, write_set(out, form, cache, plan, taxonomy=TEN, progress=False, **arguments)
 
 
 def test_the_mel_form_gives_back_what_the_lazy_form_computes(tmp_path, cache, monkeypatch):
@@ -70,7 +70,18 @@ def test_noise_differs_between_mixtures_of_the_same_sound_and_between_seeds(tmp_
     first, second, third = (
         torch.stack([mel for mel, _ in (StoredMixtures(folder)[row] for row in range(3))])
         for folder in (
-            write_set(tmp_path / str(i), "mel", cache, plan, TEN, Recipe(), MEL, 10.0, seed, progress=False)
+            write_set(
+                tmp_path / str(i),
+                "mel",
+                cache,
+                plan,
+                taxonomy=TEN,
+                recipe=Recipe(),
+                mel=MEL,
+                noise_snr=10.0,
+                seed=seed,
+                progress=False,
+            )
             for i, seed in enumerate((0, 0, 1))
         )
     )
@@ -281,7 +292,7 @@ def test_stored_overlays_are_the_lazy_ones(tmp_path, cache):
     assert np.allclose(stored.plan[["snr", "onset"]], plan[["snr", "onset"]])
     louder = plan.assign(snr=plan["snr"] + 1)
     with pytest.raises(DatasetError, match="plan_hash"):
-        write_set(out, "wav", cache, louder, TEN, recipe, progress=False)
+        write_set(out, "wav", cache, louder, taxonomy=TEN, recipe=recipe, progress=False)
 
 
 # --- interruptions ----------------------------------------------------------------------------------------------------
@@ -325,7 +336,7 @@ def test_killed_at_any_moment_there_is_no_wrong_file_and_the_same_command_goes_o
     plan, other = plan_of(cache, rows=np.arange(5)), plan_of(cache, rows=np.arange(20, 25))
 
     def make(out, which, **keywords):
-        return write_set(out, form, cache, which, TEN, Recipe(), MEL, progress=False, **keywords)
+        return write_set(out, form, cache, which, taxonomy=TEN, recipe=Recipe(), mel=MEL, progress=False, **keywords)
 
     new, before = contents(make(tmp_path / "new", plan)), contents(make(tmp_path / "old", other))
     for moment in range(200):
@@ -434,7 +445,7 @@ def test_a_clip_of_one_name_in_two_folds_is_two_clips(tmp_path):
     config = Config(data=str(tmp_path / "clips"), test_folds=(2,), valid_fraction=0.0, fresh_pairs=False)
     parts = run_data.prepare(config, progress=False)
     plan = pd.concat([parts.train.plan, parts.test.plan], ignore_index=True)
-    write_set(tmp_path / "official", "mel", cache, plan, TEN, config.recipe, MEL, progress=False)
+    write_set(tmp_path / "official", "mel", cache, plan, taxonomy=TEN, recipe=config.recipe, mel=MEL, progress=False)
     notes = run_data.prepare(Config(data=str(tmp_path / "official")), progress=False).notes
     assert notes[-1] == parts.notes[-1] == "audit: none of 15 test items shares a recording with training"
 
@@ -481,7 +492,7 @@ def test_a_killed_mix_leaves_no_wrong_file_and_goes_on(tmp_path, tones, cache, f
     kept = {out / line[17:]: (out / line[17:]).stat().st_mtime_ns for line in listed}
     assert 0 < len(kept) <= len(finished()) < 180
     plan = plan_of(cache)
-    write_set(out, form, cache, plan, TEN, Recipe(), {}, progress=False)
+    write_set(out, form, cache, plan, taxonomy=TEN, recipe=Recipe(), mel={}, progress=False)
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
     assert not list(out.rglob("*.part*"))
     stored = StoredMixtures(out)

@@ -45,7 +45,7 @@ def base(tones):
 
 def run(base, out, trials, command="a command"):
     said = []
-    return sweep.run_sweep(base, out, trials, command, False, said.append), said
+    return sweep.run_sweep(base, out, trials, command=command, progress=False, say=said.append), said
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,15 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_written(
 
 def test_a_stored_set_is_refused(base, tmp_path, no_training):
     data = run_data.prepare(base, progress=False)
-    storage.write_set(tmp_path / "set", "mel", data.test.cache, data.test.plan, data.taxonomy, base.recipe, base.mel)
+    storage.write_set(
+        tmp_path / "set",
+        "mel",
+        data.test.cache,
+        data.test.plan,
+        taxonomy=data.taxonomy,
+        recipe=base.recipe,
+        mel=base.mel,
+    )
     with pytest.raises(ConfigurationError, match="needs a folder of clips"):
         run(dataclasses.replace(base, data=str(tmp_path / "set")), tmp_path / "sweep", 2)
     assert not (tmp_path / "sweep").exists()
@@ -286,8 +294,8 @@ def test_a_stopped_sweep_goes_on_as_if_nothing_had_been(base, swept, tmp_path, m
     """Ctrl-C, or an error between an epoch and its report, be it the last one."""
     save, saved = training.run.save, []
 
-    def stop(out, *rest):
-        save(out, *rest)
+    def stop(out, *rest, **parts):
+        save(out, *rest, **parts)
         saved.append(out.name)
         if saved == ["0000"] * 3 + ["0001"] * epochs:
             raise error
@@ -316,8 +324,8 @@ def say(text):
 config, folder, trials, partners = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 save, draw, train = training.run.save, training.run.examples_of, training.train
 
-def saved(out, *rest):
-    save(out, *rest)
+def saved(out, *rest, **parts):
+    save(out, *rest, **parts)
     say(f"saved {out.name}")
 
 def drawn(batch, config):
@@ -351,7 +359,7 @@ def test_a_killed_trial_goes_on_and_loses_no_finished_epoch(base, swept, tmp_pat
     left = training.load_checkpoint(tmp_path / "trials" / "0001" / "last.pt")
     assert left["state"]["epoch"] == 1
     save, saved = training.run.save, []
-    monkeypatch.setattr(training.run, "save", lambda out, *rest: (save(out, *rest), saved.append(out.name)))
+    monkeypatch.setattr(training.run, "save", lambda out, *rest, **parts: (save(out, *rest, **parts), saved.append(out.name)))
     found, said = run(base, tmp_path, 3)
     assert saved == ["0001"] * 2 + ["0002"] * 3 and said[0].startswith("trial 0001 was stopped")
     assert found["trials"][1]["params"]["learning_rate"] == pytest.approx(left["config"]["learning_rate"], rel=1e-4)

@@ -203,7 +203,7 @@ def test_a_network_that_says_nan_is_not_scored(tones):
         return logits
 
     with pytest.raises(training.DivergedError, match=r"of 4 of 60 mixtures, first of number 3; if it is of all"):
-        training.score(says_nan, batches, "labels", data.taxonomy, torch.device("cpu"))
+        training.score(says_nan, batches, "labels", data.taxonomy, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +374,9 @@ def test_scores_do_not_depend_on_the_other_mixtures_of_a_batch(tones):
     for size in (2, 7):
         batches = run_data.loader(dataclasses.replace(config, batch_size=size), data.test, data.taxonomy)
         assert len({int(n) for batch in batches for n in batch.lengths}) > 1
-        scores.append(training.score(network, batches, "labels", data.taxonomy, torch.device("cpu")).label_scores)
+        scores.append(
+            training.score(network, batches, "labels", data.taxonomy, device=torch.device("cpu")).label_scores
+        )
     assert np.abs(scores[0] - scores[1]).max() < 1e-5
 
 

@@ -90,7 +90,7 @@ class Sweep(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, Places)
         where = f"--data FOLDER --out runs/{self.out.name} --trials {self.trials}"
         command = " ".join(["python -m course_utils sweep", where, *as_given(self)])
         found = sweep.run_sweep(
-            configure(self), self.out, self.trials, command, say=functools.partial(typer.echo, err=self.as_json)
+            configure(self), self.out, self.trials, command=command, say=functools.partial(typer.echo, err=self.as_json)
         )
         if found is None:
             typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)

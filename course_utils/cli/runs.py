@@ -64,8 +64,8 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
                 self.form,
                 parts.test.cache,
                 plan,
-                parts.taxonomy,
-                config.recipe,
+                taxonomy=parts.taxonomy,
+                recipe=config.recipe,
                 mel=config.mel,
                 noise_snr=config.noise_snr,
                 seed=config.seed,
@@ -138,7 +138,7 @@ def predict(
         found, failed = [], False
         for file in sounds:
             try:
-                prediction = inference.predict(run, file, window, hop)
+                prediction = inference.predict(run, file, window=window, hop=hop)
                 found.append(prediction)
                 if not as_json:
                     typer.echo(_in_words(prediction))
@@ -175,13 +175,13 @@ def train_run(config: Config, out: Path, quiet: bool = False) -> bool:
 
 
 def evaluate_run(
-    run: Path, data: str | None, folds: tuple[int, ...] | None, quiet: bool, page: Path | None = None
+    run: Path, data: str | None, folds: tuple[int, ...] | None, *, quiet: bool, page: Path | None = None
 ) -> dict:
     """Score a run, write its results beside it, and a page if asked for; return the report."""
     from course_utils import inference
     from course_utils.files import write_json
 
-    found = inference.evaluate(run, data, folds, say=functools.partial(typer.echo, err=quiet))
+    found = inference.evaluate(run, data=data, folds=folds, say=functools.partial(typer.echo, err=quiet))
     other = "".join(
         f"-{part}" for part in (data and Path(data).name, folds and "fold" + "_".join(map(str, folds))) if part
     )

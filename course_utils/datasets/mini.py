@@ -227,7 +227,7 @@ def _harmonics(slope: float, count: int = 80) -> np.ndarray:
     return np.arange(1.0, count + 1) ** -slope
 
 
-def _train(rng: Generator, n: int, rate: float | np.ndarray, jitter: float, pattern: Sequence[float]) -> np.ndarray:
+def _train(rng: Generator, n: int, rate: float | np.ndarray, jitter: float, *, pattern: Sequence[float]) -> np.ndarray:
     """Return single-sample pulses [n] at `rate` a second; heights repeat `pattern`, times and heights jitter."""
     turns = np.cumsum(np.broadcast_to(rate, n)) / SAMPLE_RATE
     at = np.searchsorted(turns, np.arange(int(turns[-1]) + 1) + rng.random())
@@ -332,7 +332,7 @@ def _air_conditioner(timbre: Generator, rng: Generator, seconds: float) -> np.nd
         lines += _db(timbre.uniform(-32, -16)) * _tone(timbre.uniform(400, 4500) * drift, _harmonics(2.0, 3))
     out = air + lines
     if timbre.random() < 0.3:  # a loose panel rattles with every turn
-        pulses = _train(rng, n, mains / timbre.integers(2, 6), 0.02, [1.0, 0.6, 0.8])
+        pulses = _train(rng, n, mains / timbre.integers(2, 6), 0.02, pattern=[1.0, 0.6, 0.8])
         out += _db(-16) * _level(_ring(pulses, [(hz, 0.01, 1.0) for hz in timbre.uniform(700, 5000, 4)]))
     return out
 
@@ -363,7 +363,7 @@ def _car_horn(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
     return _equalise(out * gate, flare)
 
 
-def _voice(timbre: Generator, rng: Generator, n: int, pitch: float, busy: float) -> np.ndarray:
+def _voice(timbre: Generator, rng: Generator, n: int, pitch: float, *, busy: float) -> np.ndarray:
     """One child: syllables with a pitch contour, moving formants, breath; now and then a shout or a laugh."""
     size = timbre.uniform(0.9, 1.15)
     gate, effort, glide = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -397,11 +397,11 @@ def _children_playing(timbre: Generator, rng: Generator, seconds: float) -> np.n
     n = _length(seconds)
     near = np.zeros(n)
     for k in range(timbre.integers(2, 6)):
-        voice = _voice(timbre, rng, n, timbre.uniform(260, 480), timbre.uniform(0.8, 2.5))
+        voice = _voice(timbre, rng, n, timbre.uniform(260, 480), busy=timbre.uniform(0.8, 2.5))
         near += voice * _db(-timbre.uniform(2, 5) * k)
     murmur = np.zeros(n)
     for _ in range(2):
-        far = _voice(timbre, rng, n, timbre.uniform(280, 520), 5.0)
+        far = _voice(timbre, rng, n, timbre.uniform(280, 520), busy=5.0)
         murmur += far + np.roll(far, rng.integers(n))
     murmur = signal.oaconvolve(murmur, _room(timbre, 0.9, 8.0))[:n]
     murmur = _equalise(murmur, [(300, 0.0), (1500, 0.0), (4000, -6.0), (9000, -18.0)])
@@ -462,7 +462,7 @@ def _drilling(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
     points += [(2500, timbre.uniform(-4, 4)), (4500, timbre.uniform(-6, 3)), (7500, timbre.uniform(-14, -4))]
     grind = _noise(rng, n, [*points, (10_500, timbre.uniform(-26, -12))])
     if timbre.random() < 0.45:  # hammer drill
-        pulses = _train(rng, n, timbre.uniform(32, 60) * np.maximum(glide, 0.05), 0.04, [1.0, 0.8])
+        pulses = _train(rng, n, timbre.uniform(32, 60) * np.maximum(glide, 0.05), 0.04, pattern=[1.0, 0.8])
         knocks = _ring(pulses, [(hz0, 0.004, 1.0) for hz0 in timbre.uniform(400, 5500, 7)])
         grind = _level(grind * (0.25 + _bursts(pulses, 0.008))) + timbre.uniform(0.2, 0.7) * _level(knocks)
     else:  # the bit bites once a turn and stutters
@@ -482,7 +482,7 @@ def _engine_idling(timbre: Generator, rng: Generator, seconds: float) -> np.ndar
     firing = rpm / 120 * cylinders * speed  # a four-stroke cylinder fires every second turn
     uneven = timbre.uniform(0.05, 0.4)
     pattern = np.maximum(0.2, 1 + uneven * timbre.standard_normal(cylinders))
-    pulses = _train(rng, n, firing, 0.02, pattern)
+    pulses = _train(rng, n, firing, 0.02, pattern=pattern)
     exhaust = [(timbre.uniform(35, 80), 0.04, 1.0), (timbre.uniform(80, 180), 0.02, 0.5)]
     exhaust += [(timbre.uniform(200, 500), 0.01, 0.3), (timbre.uniform(600, 1200), 0.005, 0.15)]
     exhaust += [(timbre.uniform(1300, 3000), 0.003, 0.08)]
@@ -538,7 +538,7 @@ def _jackhammer(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray
     """Fifteen to thirty blows a second: chisel and ground ring, chips fly, air escapes, the compressor rumbles."""
     n = _length(seconds)
     rate = timbre.uniform(15, 30) * (1 + 0.015 * _curve(rng, n, 1.5))
-    pulses = _train(rng, n, rate, 0.03, [1.0])
+    pulses = _train(rng, n, rate, 0.03, pattern=[1.0])
     steel = [(hz, timbre.uniform(0.004, 0.02), timbre.uniform(0.3, 1.0)) for hz in timbre.uniform(900, 6500, 8)]
     ground = [(timbre.uniform(50, 110), 0.03, 1.0), (timbre.uniform(120, 300), 0.015, 0.6)]
     ground += [(timbre.uniform(300, 800), 0.008, 0.4)]

@@ -67,7 +67,7 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool | None =
         return target
     with alone_in(root, _DOING):
         if not _is_complete(target):  # another process may have ended just now
-            _download(root, target, url, md5, progress)
+            _download(root, target, url, md5, progress=progress)
     return target
 
 
@@ -99,7 +99,7 @@ def _clips_in(target: Path) -> set[str]:
     return {path.name for path in target.glob("audio/fold*/*.wav") if parse_name(path.name)}
 
 
-def _download(root: Path, target: Path, url: str, md5: str, progress: bool | None) -> None:
+def _download(root: Path, target: Path, url: str, md5: str, *, progress: bool | None) -> None:
     archive = root / "UrbanSound8K.tar.gz"
     for leftover in root.glob(f".{FOLDER}-whole-*.part"):  # of an unpacking that was killed
         shutil.rmtree(leftover)

@@ -36,7 +36,7 @@ class RunGrid(FoldOptions, MachineOptions, Places):
             of_grid = grids.published_base(self.name, base, base.test_folds)
             kept = [key for key in ("epochs", "train_folds") if not is_given(key, self.context)]
             base = replace(base, **{key: getattr(of_grid, key) for key in kept})
-        found = grids.run_grid(self.name, base, self.out, self.results, command, say=typer.echo)
+        found = grids.run_grid(self.name, base, self.out, self.results, command=command, say=typer.echo)
         if found is None:
             typer.echo("stopped; finished epochs are kept, and the same command goes on from there", err=True)
             raise typer.Exit(130)

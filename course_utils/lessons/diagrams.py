@@ -231,7 +231,7 @@ def mixing() -> Figure:
     ax = figure.subplots()
 
     def write(x: float, y: float, letter: str) -> None:
-        ax.add_patch(_rectangle(x, y, colours[letter], CARD, 0.9))
+        ax.add_patch(_rectangle(x, y, colours[letter], CARD, size=0.9))
         ax.text(x, y, letter, ha="center", va="center", color="white", fontsize=10)
 
     for x, letters in ((0, "ABCD"), (3, replicas), (6, shuffled)):
@@ -275,7 +275,7 @@ def cnn10() -> Figure:
     ax = figure.subplots()
     for i, (head, does, shape, height, width, face) in enumerate(stages):
         x = 1.5 * i
-        ax.add_patch(_box(x - width / 2, -height / 2, width, height, face))
+        ax.add_patch(_box(x - width / 2, -height / 2, width, height, face=face))
         ax.text(x, 2.15, head, ha="center", va="center", fontsize=9, fontweight="bold")
         ax.text(x, -1.95, does, ha="center", va="center", fontsize=9, color=INK)
         ax.text(x, -2.4, shape, ha="center", va="center", fontsize=9, color=face)
@@ -286,7 +286,7 @@ def cnn10() -> Figure:
     steps = ["3×3\nconvolution", "batch\nnorm", "ReLU"] * 2 + ["2×2 average\npooling", "dropout\n0.2"]
     for i, step in enumerate(steps):
         x = 1.6 + 1.45 * i
-        ax.add_patch(_box(x - 0.6, -5.0, 1.2, 0.85, CARD, BLUE))
+        ax.add_patch(_box(x - 0.6, -5.0, 1.2, 0.85, face=CARD, edge=BLUE))
         ax.text(x, -4.575, step, ha="center", va="center", fontsize=9)
         if i:
             ax.annotate("", (x - 0.6, -4.575), (x - 0.85, -4.575), arrowprops={"arrowstyle": "->", "color": INK})
@@ -330,7 +330,7 @@ def crnn() -> Figure:
         for i, (what, shape, width, height) in enumerate(zip(does, shapes, widths, heights, strict=True)):
             x = 1.9 * i
             colour = "#666666" if i == 0 else GREEN if i > 3 else face
-            ax.add_patch(_box(x - width / 2, y - height / 2, width, height, colour))
+            ax.add_patch(_box(x - width / 2, y - height / 2, width, height, face=colour))
             ax.text(x, y - 1.25, what, ha="center", va="center", fontsize=9)
             ax.text(x, y - 1.65, shape, ha="center", va="center", fontsize=9, color=colour)
             if i:
@@ -358,7 +358,7 @@ def known_and_new() -> Figure:
     ax = figure.subplots()
 
     def clip(x: float, y: float, name: str, kind: str) -> None:
-        ax.add_patch(_rectangle(x, y, faces[kind], CARD, 0.9))
+        ax.add_patch(_rectangle(x, y, faces[kind], CARD, size=0.9))
         ax.text(x, y, name, ha="center", va="center", color="white", fontsize=9)
 
     for row, (name, kinds) in enumerate(recordings.items()):
@@ -394,7 +394,7 @@ def known_and_new() -> Figure:
         ax.text(x, -1.3, head, ha="center", va="center", fontsize=10)
     legend = (("in the training", BLUE), ("held out", ORANGE), ("never touched", "#666666"))
     for i, (text, colour) in enumerate(legend):
-        ax.add_patch(_rectangle(0.5 + 4.6 * i, 9.4, colour, CARD, 0.6))
+        ax.add_patch(_rectangle(0.5 + 4.6 * i, 9.4, colour, CARD, size=0.6))
         ax.text(1.0 + 4.6 * i, 9.4, text, va="center", fontsize=9)
     ax.set(xlim=(-3.8, 15.6), ylim=(10.0, -1.9))
     ax.axis("off")
@@ -412,17 +412,17 @@ def data_parallel() -> Figure:
     def arrow(start: tuple[float, float], end: tuple[float, float]) -> None:
         ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.1})
 
-    ax.add_patch(_box(0, -0.45, 1.5, 3.9, "#666666"))
+    ax.add_patch(_box(0, -0.45, 1.5, 3.9, face="#666666"))
     ax.text(0.75, 1.5, "batch\nof 128", ha="center", va="center", color="white", fontsize=10)
-    ax.add_patch(_box(8.2, 0.6, 1.6, 1.8, ORANGE))
+    ax.add_patch(_box(8.2, 0.6, 1.6, 1.8, face=ORANGE))
     ax.text(9.0, 1.5, "mean of\nthe four", ha="center", va="center", color="white", fontsize=10)
     for i in range(4):
         y = 3.0 - i
-        ax.add_patch(_box(2.6, y - 0.35, 2.1, 0.7, BLUE))
+        ax.add_patch(_box(2.6, y - 0.35, 2.1, 0.7, face=BLUE))
         ax.text(3.65, y, f"GPU {i}: 32", ha="center", va="center", color="white", fontsize=10)
-        ax.add_patch(_box(5.5, y - 0.35, 1.7, 0.7, CARD, BLUE))
+        ax.add_patch(_box(5.5, y - 0.35, 1.7, 0.7, face=CARD, edge=BLUE))
         ax.text(6.35, y, f"gradient {i}", ha="center", va="center", fontsize=9)
-        ax.add_patch(_box(11.0, y - 0.35, 2.6, 0.7, GREEN))
+        ax.add_patch(_box(11.0, y - 0.35, 2.6, 0.7, face=GREEN))
         ax.text(12.3, y, "the same step", ha="center", va="center", color="white", fontsize=9)
         arrow((1.5, y), (2.55, y))
         arrow((4.7, y), (5.45, y))
@@ -551,13 +551,13 @@ def _picture(ax: Axes, values: ArrayLike, title: str) -> None:
     ax.set_title(title, fontsize=10)
 
 
-def _rectangle(x: float, y: float, face: str, edge: str, size: float = 1.0) -> Patch:
+def _rectangle(x: float, y: float, face: str, edge: str, *, size: float = 1.0) -> Patch:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x - size / 2, y - size / 2), size, size, facecolor=face, edgecolor=edge)
 
 
-def _box(x: float, y: float, width: float, height: float, face: str, edge: str = INK) -> Patch:
+def _box(x: float, y: float, width: float, height: float, *, face: str, edge: str = INK) -> Patch:
     from matplotlib.patches import FancyBboxPatch
 
     style = "round,pad=0,rounding_size=0.08"

@@ -234,6 +234,7 @@ def run_grid(
     base: Config,
     out: Path | str,
     results: Path | str,
+    *,
     command: str = "",
     progress: bool | None = None,
     say: Callable[[str], None] = print,

@@ -60,7 +60,12 @@ _BEFORE_CORRECTION = "The intervals are from before a correction: in these, a re
 
 
 def run_all(
-    base: Config, out: Path | str, results: Path | str, progress: bool | None = None, say: Callable[[str], None] = print
+    base: Config,
+    out: Path | str,
+    results: Path | str,
+    *,
+    progress: bool | None = None,
+    say: Callable[[str], None] = print,
 ) -> bool:
     """Run every experiment of every grid that is not in its results file yet.
 
@@ -87,7 +92,15 @@ def run_all(
         )
         say(f"{name}: {grid.about}")
         if (
-            grids.run_grid(name, config, Path(out) / name, Path(results) / f"{name}.json", command, progress, say)
+            grids.run_grid(
+                name,
+                config,
+                Path(out) / name,
+                Path(results) / f"{name}.json",
+                command=command,
+                progress=progress,
+                say=say,
+            )
             is None
         ):
             return False

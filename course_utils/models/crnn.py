@@ -35,6 +35,7 @@ class MelspectrogramStretch(nn.Module):
         n_fft: int = 2048,
         hop_length: int = 1024,
         n_mels: int = 128,
+        *,
         probability: float = 0.4,
         spread: float = 0.4,
         norm: Literal["db", "whiten"] = "db",
@@ -44,7 +45,7 @@ class MelspectrogramStretch(nn.Module):
             raise ValueError(f"norm is 'db' or 'whiten', not {norm!r}")
         self.n_fft, self.hop_length, self.norm = n_fft, hop_length, norm
         self.probability, self.spread = probability, spread
-        self.register_buffer("filterbank", mel_filterbank(SAMPLE_RATE, n_fft, n_mels, 0.0), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(SAMPLE_RATE, n_fft, n_mels, fmin=0.0), persistent=False)
 
     @in_float32
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

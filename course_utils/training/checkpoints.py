@@ -32,13 +32,14 @@ def save(
     out: Path,
     config: Config,
     data: Mixtures,
+    state: State,
+    *,
+    counts: bool,
     own: Mapping[str, str],
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     precision: Precision,
-    state: State,
-    counts: bool,
 ) -> None:
     """Write the history and the checkpoints of a finished epoch: `best.pt` if it counts so far, `last.pt` last.
 
@@ -46,13 +47,13 @@ def save(
         out: The folder of the run.
         config: The run.
         data: Its data.
+        state: Where the run stands.
+        counts: Whether this epoch is the best so far, or the last of a schedule that came down.
         own: Which parts its author brought along: the kind of part → where it is defined.
         network: Its weights are saved.
         optimizer: Its state, likewise.
         scheduler: Its state, likewise.
         precision: The scale of the loss, in float16.
-        state: Where the run stands.
-        counts: Whether this epoch is the best so far, or the last of a schedule that came down.
     """
     description = {"format": FORMAT, "config": config.to_dict(), "classes": list(data.taxonomy.classes)}
     description["config"]["data"] = run_data.absolute_place(config.data)
@@ -76,6 +77,7 @@ def restore(
     out: Path,
     config: Config,
     data: Mixtures,
+    *,
     own: Mapping[str, str],
     network: nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -53,6 +53,7 @@ def training_step(
     network: Network,
     optimizer: torch.optim.Optimizer,
     examples: Examples,
+    *,
     loss: Loss = binary_cross_entropy_with_logits,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Tensor:
@@ -82,6 +83,7 @@ def train_epoch(
     network: Network,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Examples],
+    *,
     loss: Loss = binary_cross_entropy_with_logits,
     backward: Callable[[Tensor], None] = Tensor.backward,
     after_step: Callable[[list[Tensor]], None] = lambda losses: None,
@@ -103,7 +105,7 @@ def train_epoch(
     """
     losses: list[Tensor] = []
     for examples in batches:
-        losses.append(training_step(network, optimizer, examples, loss, backward))
+        losses.append(training_step(network, optimizer, examples, loss=loss, backward=backward))
         after_step(losses)
     return losses
 
@@ -134,9 +136,9 @@ def score(
     batches: DataLoader,
     head: str,
     taxonomy: Taxonomy,
+    *,
     device: torch.device,
     progress: bool | None = None,
-    *,
     loss: Loss = binary_cross_entropy_with_logits,
 ) -> Scores:
     """Run a network over mixtures.

@@ -137,13 +137,18 @@ class _Run:
         self.workers = _workers(config, fabric)
         self.steps = len(self._batches(0, workers=0))
         self.scheduler = make_schedule(config, optimizer, self.steps)
-        self.parts = (self.network, optimizer, self.scheduler, fabric.strategy.precision)  # what is saved and restored
+        self.parts = {  # what is saved and restored
+            "network": self.network,
+            "optimizer": optimizer,
+            "scheduler": self.scheduler,
+            "precision": fabric.strategy.precision,
+        }
         begun = (out / "last.pt").is_file()
         if len(set(fabric.all_gather(torch.tensor(int(begun))).flatten().tolist())) > 1:
             raise ConfigurationError(
                 f"{out}: a checkpoint on one machine and none on another; all need one shared folder"
             )
-        self.state = restore(out, config, data, own.names(), *self.parts) if begun else State()
+        self.state = restore(out, config, data, own=own.names(), **self.parts) if begun else State()
         self.validation_loss = own.loss or binary_cross_entropy_with_logits
         self.loss = own.loss or partial(binary_cross_entropy_with_logits, pos_weight=self._pos_weight())
         self.valid = run_data.loader(config, data.valid, data.taxonomy, workers=self.workers)
@@ -193,7 +198,9 @@ class _Run:
         self.shown.set_description(f"epoch {epoch + 1}/{config.epochs}")
         batches = map(self._examples, self._batches(epoch + config.seed, self.workers))
         self.model.train()
-        losses = train_epoch(self.model, self.optimizer, batches, self.loss, self.backward, self._after_step)
+        losses = train_epoch(
+            self.model, self.optimizer, batches, loss=self.loss, backward=self.backward, after_step=self._after_step
+        )
         # The mean over all processes too, so that all of them see what is no number.
         loss = float(self.fabric.all_reduce(torch.stack(losses).mean()))
         if not math.isfinite(loss):
@@ -203,7 +210,9 @@ class _Run:
     def _batches(self, shuffle_seed: int, workers: int) -> Any:
         processes = self.fabric.world_size
         data = self.data
-        batches = run_data.loader(self.config, data.train, data.taxonomy, shuffle_seed, workers, processes=processes)
+        batches = run_data.loader(
+            self.config, data.train, data.taxonomy, shuffle_seed, workers=workers, processes=processes
+        )
         return fabric_batches(self.fabric, batches)
 
     def _examples(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,7 +238,7 @@ class _Run:
                 self.valid,
                 self.config.head,
                 self.data.taxonomy,
-                self.fabric.device,
+                device=self.fabric.device,
                 progress=False,
                 loss=self.validation_loss,
             )
@@ -263,7 +272,7 @@ class _Run:
         state.history.append({"epoch": state.epoch, **row, "seconds": time.perf_counter() - started})
         if self.fabric.is_global_zero:
             counts = improved or scored_epoch(state, self.config) == state.epoch
-            save(self.out, self.config, self.data, self.own.names(), *self.parts, state, counts)
+            save(self.out, self.config, self.data, state, counts=counts, own=self.own.names(), **self.parts)
 
     def _pos_weight(self) -> Tensor | None:
         if not self.config.pos_weight:

@@ -31,6 +31,7 @@ def check_number(
     right: float,
     why: str,
     hints: Mapping[float, tuple[str, str]],
+    *,
     no_number: str,
     otherwise: str,
     tolerance: float = 0.0,
