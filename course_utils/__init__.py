@@ -1,3 +1,3 @@
-"""Tools of the course *Multi-label audio classification*: see the README for the map of rooms."""
+"""Tools of the course *Multi-label audio classification*: the README has a map of its modules."""
 
 __version__ = "0.1.0"

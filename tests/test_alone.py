@@ -66,15 +66,16 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_the_rooms_and_the_results_and_nothing_else(wheel):
+def test_the_wheel_holds_the_modules_and_the_results_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    rooms = {f"course_utils/{name}" for name in content(ROOT / "course_utils") if name.endswith(".py")}
+    endings = (".py", "measured.txt")
+    modules = {f"course_utils/{name}" for name in content(ROOT / "course_utils") if name.endswith(endings)}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     patterns = settings["package-data"]["course_utils.results"]
     place = ROOT / "figures" / "results"
     results = {path.relative_to(place).as_posix() for pattern in patterns for path in place.glob(pattern)}
-    assert held == rooms | {f"course_utils/results/{name}" for name in results}
+    assert held == modules | {f"course_utils/results/{name}" for name in results}
     some = {"files.py", "cli/runs.py", "datasets/mini.py", "models/crnn.py", "results/crnn.pt", "datasets/measured.txt"}
     assert {f"course_utils/{name}" for name in some} <= held
     assert all(name.startswith("course_utils/") for name in held)
