@@ -1,7 +1,9 @@
 """Run the command line: `python -m course_utils COMMAND`."""
 
+import io
 import logging
 import sys
+from typing import cast
 
 from course_utils.cli import app
 from course_utils.lessons import commands  # noqa: F401  adds those of the course
@@ -10,7 +12,9 @@ from course_utils.lessons import commands  # noqa: F401  adds those of the cours
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # for a terminal that knows no arrows, and names that are no text
+        cast(io.TextIOWrapper, stream).reconfigure(
+            errors="backslashreplace"
+        )  # for a terminal that knows no arrows, and names that are no text
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     app(prog_name="python -m course_utils")
 

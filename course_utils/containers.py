@@ -10,7 +10,7 @@ import struct
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 if TYPE_CHECKING:
     import soundfile
@@ -154,7 +154,7 @@ def _has_last_frame(path: Path, _size: int, _changed: int) -> bool:
 def _data_chunk(file: BinaryIO, size: int) -> tuple[int, int] | None:
     """Return where the sound of a WAV file begins, and how many bytes the header says that it has."""
     file.seek(0)
-    order = "big" if file.read(4) == b"RIFX" else "little"
+    order: Literal["big", "little"] = "big" if file.read(4) == b"RIFX" else "little"
     place, of_rf64 = 12, None
     while place + 8 <= size:
         file.seek(place)

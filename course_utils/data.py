@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,22 @@ from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips
 from course_utils.splits import ClipSplit, SplitError
 from course_utils.storage import StoredMixtures, is_stored_set, read_configuration
 from course_utils.taxonomy import Taxonomy
+
+
+class Part(Protocol):
+    """One part of a run's data: mixtures, each a waveform `[T]`, or a log-mel `[n_mels, frames]`, and its combination ID.
+
+    Attributes:
+        plan: One row per mixture, see `mixing.pair`.
+    """
+
+    plan: pd.DataFrame
+
+    def __len__(self) -> int:
+        """Return the number of mixtures."""
+
+    def __getitem__(self, row: int, /) -> tuple[torch.Tensor, int]:
+        """Return a mixture and its combination ID."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +59,9 @@ class Mixtures:
     """
 
     taxonomy: Taxonomy
-    train: Dataset
-    valid: Dataset
-    test: Dataset
+    train: Part
+    valid: Part
+    test: Part
     test_recordings: np.ndarray
     fingerprint: str
     notes: list[str]
@@ -223,6 +240,7 @@ def sounds_as_before(path: Path, data: Mixtures) -> bool:
     """
     if path.is_file():
         return is_same_sound(np.load(path), data.sound)
+    assert data.sound is not None
     with write_beside(path) as partial:
         np.save(partial, data.sound)
     return True
@@ -230,7 +248,7 @@ def sounds_as_before(path: Path, data: Mixtures) -> bool:
 
 def loader(
     config: Config,
-    part: Dataset,
+    part: Part,
     taxonomy: Taxonomy,
     shuffle_seed: int | None = None,
     *,
@@ -258,15 +276,15 @@ def loader(
     at_least = round(max(recipe.seconds for recipe in recipes) * SAMPLE_RATE)
     if isinstance(part, StoredMixtures) and part.configuration["form"] == "mel":
         at_least = at_least // config.hop_length + 1
-    training = shuffle_seed is not None
-    if training:
+    examples = cast(Dataset, part)
+    if shuffle_seed is not None:
         order = torch.randperm(len(part), generator=torch.Generator().manual_seed(shuffle_seed))
-        part = Subset(part, order.tolist())
+        examples = Subset(examples, order.tolist())
     return DataLoader(
-        part,
+        examples,
         config.batch_size,
         # An incomplete batch of one would stop batch norm; a share smaller than one batch is kept.
-        drop_last=training and -(-len(part) // processes) >= config.batch_size,
+        drop_last=shuffle_seed is not None and -(-len(part) // processes) >= config.batch_size,
         collate_fn=partial(collate, taxonomy=taxonomy, at_least=at_least),
         num_workers=workers,
     )
@@ -310,4 +328,14 @@ def _prepare_stored(config: Config) -> Mixtures:
     notes.append(storage.audit(plan).describe())
     recordings = test[["first_fsID", "second_fsID"]].to_numpy()
     fingerprint, sound = whole.configuration["plan_hash"], whole.configuration["sound"]
-    return Mixtures(whole.taxonomy, *parts.values(), recordings, fingerprint, notes, Path(config.data), sound)
+    return Mixtures(
+        whole.taxonomy,
+        parts["train"],
+        parts["valid"],
+        parts["test"],
+        recordings,
+        fingerprint,
+        notes,
+        Path(config.data),
+        sound,
+    )

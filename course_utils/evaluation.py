@@ -113,7 +113,7 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
     for c in range(truth.shape[1]):
         _, precision, recall = _curve(truth[:, c], scores[:, c], w)
         result[:, c] = (np.diff(recall, prepend=0.0, axis=1) * precision).sum(axis=1)
-    return result if np.ndim(weights) == 2 else result[0]
+    return result if weights is not None and np.asarray(weights).ndim == 2 else result[0]
 
 
 def mean_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
@@ -467,7 +467,7 @@ def report(
     per_class.index = pd.Index(taxonomy.classes)
 
     def names(counts: pd.DataFrame, of: Callable[[int], str]) -> list[str]:
-        return [of(i) for i in np.flatnonzero((counts["tp"] + counts["fn"]).to_numpy() == 0)]
+        return [of(int(i)) for i in np.flatnonzero((counts["tp"] + counts["fn"]).to_numpy() == 0)]
 
     result = {
         "mixtures": len(truth),

@@ -332,6 +332,8 @@ class MelSpectrogram(nn.Module):
     Lesson: 03_mel_scale
     """
 
+    filterbank: Tensor
+
     def __init__(
         self,
         sample_rate: int = SAMPLE_RATE,
@@ -370,7 +372,7 @@ class LogMel(nn.Module):
     Lesson: 03_mel_scale, 05_dataset_mixing
     """
 
-    def __init__(self, noise_snr: float | None = None, **mel: float) -> None:
+    def __init__(self, noise_snr: float | None = None, **mel: Any) -> None:
         super().__init__()
         self.mel = MelSpectrogram(**mel)
         self.noise_snr = noise_snr

@@ -193,9 +193,9 @@ def render(
     """
     clips = [cache[first], cache[second]]
     if recipe.joint == "overlay":
-        return overlay(*clips, snr, onset)
+        return overlay(clips[0], clips[1], snr, onset)
     if recipe.equalize_energy:
-        clips = equalize_energy(*clips)
+        clips = equalize_energy(clips[0], clips[1])
     if recipe.joint == "slots":
         slot = round(recipe.slot_seconds * SAMPLE_RATE)
         clips = [audio.fit_length(clip, slot) for clip in clips]
@@ -284,8 +284,8 @@ class LazyMixtures(Dataset):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return a waveform `[T]` and its combination ID."""
-        snr, onset = self._levels[row]
-        sound = render(self.cache, *self._pairs[row], self.recipe, snr=snr, onset=onset)
+        (first, second), (snr, onset) = self._pairs[row], self._levels[row]
+        sound = render(self.cache, first, second, self.recipe, snr=snr, onset=onset)
         return torch.from_numpy(sound), int(self._combinations[row])
 
     @property
@@ -311,6 +311,6 @@ def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarr
 
 
 def what_to_render(plan: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`, or `[N, 0]` if joined."""
-    levels = [name for name in ("snr", "onset") if name in plan]
-    return plan[["first", "second"]].to_numpy(), plan[levels].to_numpy(np.float64)
+    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`; 0 if it is no overlay."""
+    levels = plan.reindex(columns=["snr", "onset"], fill_value=0.0)
+    return plan[["first", "second"]].to_numpy(), levels.to_numpy(np.float64)

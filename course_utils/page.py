@@ -17,6 +17,7 @@ import numpy as np
 
 from course_utils import audio, evaluation, plots
 from course_utils.audio import SAMPLE_RATE
+from course_utils.data import Part
 from course_utils.features import MelSpectrogram, power_to_db
 from course_utils.files import write_beside
 from course_utils.inference import Evaluation
@@ -138,7 +139,7 @@ def _pictures(result: Evaluation) -> Iterable[str]:
     known = {name: values for name, values in result.report["per_class"].items() if values["positives"]}
     for key, name in (("precision", "precision"), ("recall", "recall"), ("average_precision", "average precision")):
         values = {label: numbers[key] for label, numbers in known.items()}
-        best, worst = max(values, key=values.get), min(values, key=values.get)
+        best, worst = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
         yield _figure(
             name.capitalize(),
             partial(plots.bars, values, xlabel=name),
@@ -224,7 +225,7 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
     yield "</div>"
 
 
-def _clips_of(test: object, row: int) -> list[tuple[str, str]]:
+def _clips_of(test: Part, row: int) -> list[tuple[str, str]]:
     """Return file name and class of both clips of a mixture, lazy or stored."""
     mixture = test.plan.iloc[row]
     if isinstance(test, LazyMixtures):
@@ -249,7 +250,9 @@ def _figure(title: str, draw: Callable[..., Axes], size: tuple[float, float], *,
     import matplotlib.pyplot as plt
 
     def drawn() -> plt.Figure:
-        return draw(ax=plt.subplots(figsize=size, layout="constrained")[1]).figure
+        figure, ax = plt.subplots(figsize=size, layout="constrained")
+        draw(ax=ax)
+        return figure
 
     data = base64.b64encode(plots.png(drawn)).decode()
     heading = f"<h3>{escape(title)}</h3>\n" if title else ""

@@ -12,7 +12,7 @@ import inspect
 import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -308,7 +308,7 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
     epochs = np.asarray(table["epoch"])
     ax.plot(epochs, np.asarray(table["train_loss"]), color=BLUE, label="training loss")
     ax.set(xlabel="epoch", ylabel="loss", title=title)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _tick_whole_numbers(ax)
     if "valid_loss" in table:
         ax.plot(epochs, np.asarray(table["valid_loss"]), color=BLUE, linestyle="--", label="validation loss")
         right = ax.twinx()
@@ -357,7 +357,7 @@ def tiles(
             extent=(left, left + 1, bottom, bottom + 1),
             interpolation="nearest" if max(height, width) <= 16 else "antialiased",
         )
-        ax.text(left, bottom + 1.01, names[i] if names else i, fontsize=8, va="bottom")
+        ax.text(left, bottom + 1.01, names[i] if names else str(i), fontsize=8, va="bottom")
     ax.set(xlim=(-0.02, columns * 1.06), ylim=(-(rows - 1) * 1.12 - 0.02, 1.14), title=title)
     ax.axis("off")
     return ax
@@ -444,7 +444,7 @@ def learning_curves(
         at = int(np.argmax(np.asarray(table["valid_mAP"])))
         ax.plot(epochs[at], values[at], "o", color=colour, markersize=6)
     ax.set(xlabel="epoch", ylabel=ylabel or column, title=title)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _tick_whole_numbers(ax)
     if len(runs) > 1:
         _legend_at_the_right(ax)
     return ax
@@ -470,7 +470,7 @@ def trials(found: Mapping[str, Any], ax: Axes | None = None, title: str = "") ->
     ax.plot(numbers[~pruned], values[~pruned], "o", color=BLUE, label="complete")
     ax.plot(numbers[pruned], values[pruned], "o", color=BLUE, markerfacecolor="none", label="pruned")
     ax.set(xlabel="trial", ylabel="validation mAP")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _tick_whole_numbers(ax)
     _title_and_legend(ax, title, 3)
     return ax
 
@@ -494,7 +494,8 @@ def intervals(
     """
     ax = ax or _new_axes(height=0.9 + 0.28 * len(values))
     rows = range(len(values))
-    ax.hlines(rows, *np.array([bounds[name] for name in values]).T, colors=GREY, linewidth=3)
+    low, high = np.array([bounds[name] for name in values]).T
+    ax.hlines(rows, low, high, colors=GREY, linewidth=3)
     ax.plot(list(values.values()), rows, "o", color=LINE_COLOURS[0])
     ax.set_yticks(rows, list(values))
     ax.set(xlabel=xlabel, title=title, ylim=(len(values) - 0.5, -0.5))
@@ -610,14 +611,14 @@ def explore(
     layout = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}
     picture = ipywidgets.Image(format="png", layout=layout)
     message = ipywidgets.HTML()
-    player = ipywidgets.HTML() if sound else None
+    player = ipywidgets.HTML()
 
     def redraw(_change: Any = None) -> None:
         values = {name: slider.value for name, slider in sliders.items()}
         try:
             file = io.BytesIO()
-            draw(**values).figure.savefig(file, format="png")
-            if player:
+            figure_of(draw(**values)).savefig(file, format="png")
+            if sound:
                 player.value = audio.player(*sound(**values))
             picture.value, message.value = file.getvalue(), ""
         except Exception as error:  # else a slider would just do nothing
@@ -628,10 +629,15 @@ def explore(
     for slider in sliders.values():
         slider.observe(redraw, "value")
     redraw()
-    box = ipywidgets.VBox([*sliders.values(), *([player] if player else []), message, picture])
+    box = ipywidgets.VBox([*sliders.values(), *([player] if sound else []), message, picture])
     view = {"model_id": box.model_id, "version_major": 2, "version_minor": 0}
     bundle = {"text/plain": "Run this cell to see its sliders.", "application/vnd.jupyter.widget-view+json": view}
     display(bundle, raw=True)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure that axes are on."""
+    return cast("Figure", ax.get_figure(root=True))
 
 
 def png(draw: Callable[[], Figure], background: str = "white") -> bytes:
@@ -686,6 +692,10 @@ def _legend_at_the_right(ax: Axes) -> None:
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
+def _tick_whole_numbers(ax: Axes) -> None:
+    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+
+
 def _new_axes(height: float, width: float = 9.0) -> Axes:
     import matplotlib.pyplot as plt
 
@@ -710,7 +720,7 @@ def _class_by_class(
     style = {"annot": True, "fmt": fmt, "annot_kws": {"size": 8}, "linewidths": 0.5, "square": True}
     colours, labels = mpl.colormaps[COLOUR_MAP].resampled(SHADES), taxonomy.classes
     seaborn.heatmap(table, ax=ax, vmin=0, vmax=vmax, cmap=colours, xticklabels=labels, yticklabels=labels, **style)
-    ax.collections[0].colorbar.set_label(label)
+    cast(Any, ax.collections[0].colorbar).set_label(label)
     ax.set_title(title)
     ax.tick_params(length=0)
     return ax

@@ -278,8 +278,8 @@ def is_neighbour(clips: pd.DataFrame, rows: np.ndarray, others: np.ndarray) -> n
     Returns:
         Booleans, `[n]`; all True if a name is of another form, since nothing is known then.
     """
-    names = [parse_name(name) for name in clips["slice_file_name"]]
-    if None in names:
+    names = [name for name in map(parse_name, clips["slice_file_name"]) if name is not None]
+    if len(names) < len(clips):
         return np.ones(len(rows), dtype=bool)
     slices = [(*(name[key] for key in ("fsID", "classID", "occurrence")), name["slice"]) for name in names]
     taken = {slices[row] for row in others}

@@ -55,7 +55,7 @@ def write_set(
     *,
     taxonomy: Taxonomy,
     recipe: Recipe,
-    mel: Mapping[str, float] | None = None,
+    mel: Mapping[str, Any] | None = None,
     noise_snr: float | None = None,
     seed: int = 0,
     split: Mapping[str, Any] | None = None,
@@ -161,7 +161,10 @@ def _write_files(
         path, rows = out / file, files[file]
         if path.is_file() and _checksum(path) == known.get(file):
             return known[file]
-        sounds = (render(cache, *pairs[row], recipe, snr=levels[row][0], onset=levels[row][1]) for row in rows)
+        sounds = (
+            render(cache, first, second, recipe, snr=snr, onset=onset)
+            for (first, second), (snr, onset) in zip(pairs[list(rows)], levels[list(rows)], strict=True)
+        )
         if form == "wav":
             _save_wav(path, *sounds)
         else:
@@ -171,7 +174,7 @@ def _write_files(
             list_of_files.write(f"{checksum} {file}\n")
         return checksum
 
-    of_rows = {}
+    of_rows: dict[int, tuple[str, str]] = {}
     shown = bar(what="write", total=len(plan), unit="mixture", progress=progress)
     with shown, ThreadPoolExecutor(os.cpu_count()) as pool:
         for (file, rows), checksum in zip(files.items(), pool.map(write, files), strict=True):

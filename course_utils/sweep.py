@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import operator
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -126,7 +127,7 @@ def run_sweep(
     while True:
         with sweep_lock:
             trial, trial_lock = _next_trial(study, out, space, trials, seed=base.seed)
-            if trial is None:
+            if trial is None or trial_lock is None:
                 found = _publish(study, out, base, clips, space=space, command=command)
                 break
         with trial_lock:
@@ -223,7 +224,7 @@ def _open_study(out: Path, base: Config, clips: str, space: dict[str, Any]) -> o
         _cut_torn_line(path)
     try:
         # Optuna's own locks stay closed when their process is killed.
-        storage = JournalStorage(JournalFileBackend(str(path), lock))
+        storage = JournalStorage(JournalFileBackend(str(path), cast(Any, lock)))
         known = _NAME in optuna.get_all_study_names(storage)
         if not known and path.stat().st_size:
             raise ValueError("it holds something else")
@@ -301,9 +302,10 @@ def _train(
 
     def report(state: training.State) -> None:
         for row in state.history:  # a process may have been killed between an epoch and its report
-            if row["epoch"] not in reported:
-                trial.report(row["valid_mAP"], row["epoch"])
-                reported.add(row["epoch"])
+            epoch = int(row["epoch"])
+            if epoch not in reported:
+                trial.report(row["valid_mAP"], epoch)
+                reported.add(epoch)
 
     def should_stop(state: training.State) -> bool:
         nonlocal pruned
@@ -333,7 +335,7 @@ def _publish(
 ) -> dict[str, Any]:
     """Write the results so far, if the file lacks some; return them."""
     finished = study.get_trials(deepcopy=False, states=_FINISHED)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "number": trial.number,
             "state": trial.state.name.lower(),
@@ -352,7 +354,7 @@ def _publish(
         "config": base.decisive(),
         "clips": clips,
         "trials": rounded(rows),
-        "best": max(complete, key=lambda row: row["value"])["number"] if complete else None,
+        "best": max(complete, key=operator.itemgetter("value"))["number"] if complete else None,
         "importances": rounded(_importances(study, space)) if len(complete) >= _TO_WEIGH else {},
     }
     path = out / "sweep.json"

@@ -359,7 +359,9 @@ def test_a_killed_trial_goes_on_and_loses_no_finished_epoch(base, swept, tmp_pat
     left = training.load_checkpoint(tmp_path / "trials" / "0001" / "last.pt")
     assert left["state"]["epoch"] == 1
     save, saved = training.run.save, []
-    monkeypatch.setattr(training.run, "save", lambda out, *rest, **parts: (save(out, *rest, **parts), saved.append(out.name)))
+    monkeypatch.setattr(
+        training.run, "save", lambda out, *rest, **parts: (save(out, *rest, **parts), saved.append(out.name))
+    )
     found, said = run(base, tmp_path, 3)
     assert saved == ["0001"] * 2 + ["0002"] * 3 and said[0].startswith("trial 0001 was stopped")
     assert found["trials"][1]["params"]["learning_rate"] == pytest.approx(left["config"]["learning_rate"], rel=1e-4)

@@ -48,6 +48,7 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
         import pandas as pd
 
         from course_utils import data as run_data
+        from course_utils.mixing import LazyMixtures
         from course_utils.storage import is_stored_set, write_set
 
         if is_stored_set(self.data):
@@ -55,6 +56,7 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
         refuse_ignored({**options_of(self), "form": self.form}, self.context)
         config = dataclasses.replace(configure(self), fresh_pairs=False)  # they are written down
         parts = run_data.prepare(config)
+        assert isinstance(parts.test, LazyMixtures)  # of a folder of clips
         typer.echo("\n".join(parts.notes))
         plan = pd.concat([part.plan for part in (parts.train, parts.valid, parts.test)], ignore_index=True)
         of_split = ("split", "train_folds", "valid_folds", "test_folds", "valid_fraction")
@@ -217,7 +219,7 @@ def _save_prediction(prediction: "Prediction", name: str, folder: Path) -> None:
         prediction.timeline.to_csv(partial, index=False, float_format="%.4f")
     write_json(folder / f"{name}.json", prediction.to_dict())
     title = f"{Path(prediction.path).name}: {', '.join(prediction.labels) or 'none of the classes'}"
-    figure = plots.timeline(prediction.timeline, title=title).figure
+    figure = plots.figure_of(plots.timeline(prediction.timeline, title=title))
     with write_beside(folder / f"{name}.png") as partial:
         figure.savefig(partial)
     plt.close(figure)

@@ -162,7 +162,7 @@ def _cut_off(dataset: ClipDataset, lengths: np.ndarray, bad: dict[str, str]) -> 
         name = dataset.clips["path"][row]
         if name not in bad:
             found[name] = (
-                f"{audio.shown(dataset.path(row))}: cut off: the table says {wanted[row]:.2f} s, the file holds "
+                f"{audio.shown(dataset.path(int(row)))}: cut off: the table says {wanted[row]:.2f} s, the file holds "
                 f"{lengths[row] / SAMPLE_RATE:.2f} s; copy or download it again"
             )
     return found

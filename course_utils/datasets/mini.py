@@ -21,6 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -227,7 +228,9 @@ def _harmonics(slope: float, count: int = 80) -> np.ndarray:
     return np.arange(1.0, count + 1) ** -slope
 
 
-def _train(rng: Generator, n: int, rate: float | np.ndarray, jitter: float, *, pattern: Sequence[float]) -> np.ndarray:
+def _train(
+    rng: Generator, n: int, rate: float | np.ndarray, jitter: float, *, pattern: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """Return single-sample pulses [n] at `rate` a second; heights repeat `pattern`, times and heights jitter."""
     turns = np.cumsum(np.broadcast_to(rate, n)) / SAMPLE_RATE
     at = np.searchsorted(turns, np.arange(int(turns[-1]) + 1) + rng.random())
@@ -343,7 +346,13 @@ def _car_horn(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
     lowest = timbre.uniform(290, 440) if timbre.random() < 0.8 else timbre.uniform(150, 260)  # car, lorry
     count = timbre.choice([1, 2, 2, 2])
     pitches = lowest * np.array([1.0, timbre.choice([1.19, 1.25, 1.26, 1.335])])[:count]
-    flare = [(100, -12.0), (300, -3.0), (700, timbre.uniform(-4, 2)), (6000, -10.0), (10_000, -22.0)]
+    flare: list[tuple[float, float]] = [
+        (100, -12.0),
+        (300, -3.0),
+        (700, timbre.uniform(-4, 2)),
+        (6000, -10.0),
+        (10_000, -22.0),
+    ]
     flare += [(timbre.uniform(1500, 2200), timbre.uniform(2, 9)), (timbre.uniform(2600, 3800), timbre.uniform(0, 9))]
     colours = [np.exp(timbre.normal(0, 0.6, 60)) * _harmonics(timbre.uniform(0.35, 0.8), 60) for _ in pitches]
     beep = timbre.uniform(0.12, 0.5)
@@ -422,7 +431,7 @@ def _dog_bark(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
     out = np.zeros(n)
     now = rng.uniform(0.01, 0.05)
     while now < seconds - 0.08:
-        for _ in range(max(1, group + rng.integers(-1, 2))):
+        for _ in range(max(1, int(group + rng.integers(-1, 2)))):
             count = _length(length * rng.uniform(0.8, 1.25))
             t = np.linspace(0, 1, count)
             arc = np.sin(np.pi * t**0.55)
@@ -711,8 +720,8 @@ def synthesise(recording: Recording) -> np.ndarray:
         Samples, int16 [T] at 22,050 Hz; the same for the same recording, in whatever process.
     """
     seed, number = recording.seed
-    place, moment, own_timbre = np.random.SeedSequence([seed, number]).spawn(3)
-    place, rng = np.random.default_rng(place), np.random.default_rng(moment)
+    of_place, moment, own_timbre = np.random.SeedSequence([seed, number]).spawn(3)
+    place, rng = np.random.default_rng(of_place), np.random.default_rng(moment)
     n = _length(recording.seconds)
     source = np.zeros(n)
     active = np.zeros(n, dtype=bool)
@@ -787,7 +796,8 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        parent.join()
+        if parent is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -800,7 +810,7 @@ def _without_main() -> Iterator[None]:
     They need nothing from it, and it may be a notebook, standard input, or a script without a guard.
     """
     main = sys.modules["__main__"]
-    kept = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    kept: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
     main.__spec__ = None
     vars(main).pop("__file__", None)
     try:

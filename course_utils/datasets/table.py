@@ -117,7 +117,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
     if table.empty:
         raise DatasetError(f"{place}: no rows below the header; a clip is a row")
 
-    def refuse(bad: pd.Series, says: Callable[[int], str]) -> None:
+    def refuse(bad: pd.Series, says: Callable[..., str]) -> None:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             raise DatasetError(f"{place}: line {row + 2}: {says(row)}")
@@ -234,7 +234,8 @@ def _find_metadata(root: Path) -> Path | None:
         raise DatasetError(
             f"{audio.shown(root)}: several tables ({', '.join(p.name for p in found)}); leave one in metadata/"
         )
-    return (official or found or [None])[0]
+    chosen = official or found
+    return chosen[0] if chosen else None
 
 
 def _find_files(root: Path, table: pd.DataFrame) -> list[Path | None]:

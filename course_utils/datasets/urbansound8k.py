@@ -132,6 +132,7 @@ def _stream(target: Path, clips: int, url: str, progress: bool | None) -> None:
                     continue
                 place = target.joinpath(*PurePosixPath(member.name).parts[1:])
                 source = archive.extractfile(member)
+                assert source is not None  # a wanted member is a file
                 with write_beside(place) as partial, partial.open("wb") as file:
                     shutil.copyfileobj(source, file)
                 if place.suffix == ".wav":

@@ -10,7 +10,7 @@ import base64
 import html
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,7 +37,7 @@ def framing() -> Figure:
     time = np.arange(2_800)
     sound = np.sin(2 * np.pi * time / 90) * (0.35 + 0.6 * np.exp(-(((time - 900) / 500) ** 2))) * 0.9
     n_fft, hop = 1024, 512
-    above, below = _card(9.0, 5.2).subfigures(2, 1, height_ratios=(3, 2), facecolor=CARD)
+    above, below = cast("list[Figure]", _card(9.0, 5.2).subfigures(2, 1, height_ratios=(3, 2), facecolor=CARD))
     ax = above.subplots()
     ax.plot(time, sound, color=GREY, linewidth=0.8)
     for i in range(4):
@@ -142,13 +142,15 @@ def mel_filters() -> Figure:
 
     Lesson: 03_mel_scale
     """
+    import torch
+
     from course_utils import features
 
     n_mels = 10
     hertz = np.linspace(0, SAMPLE_RATE / 2, 500)
-    mels = np.asarray(features.hz_to_mel(hertz))
+    mels = features.hz_to_mel(torch.from_numpy(hertz)).numpy()
     edges = np.linspace(mels[0], mels[-1], n_mels + 2)
-    places = np.asarray(features.mel_to_hz(edges))
+    places = features.mel_to_hz(torch.from_numpy(edges)).numpy()
     figure = _card(9.0, 5.0)
     curve, triangles = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     curve.plot(hertz, mels, color=BLUE, linewidth=2)
@@ -206,7 +208,7 @@ def pairs() -> Figure:
             counts = column >= row
             colour = (BLUE if column > row else ORANGE) if counts else CARD
             ax.add_patch(_rectangle(column, row, colour, "white" if counts else "#DDDDDD"))
-            number = int(taxonomy.combination_id(row, column)) if counts else "·"
+            number = str(taxonomy.combination_id(row, column)) if counts else "·"
             ax.text(column, row, number, ha="center", va="center", color="white" if counts else GREY, fontsize=9)
     ax.set_xticks(range(n), taxonomy.classes, rotation=40, ha="left")
     ax.set_yticks(range(n), taxonomy.classes)
@@ -234,7 +236,7 @@ def mixing() -> Figure:
         ax.add_patch(_rectangle(x, y, colours[letter], CARD, size=0.9))
         ax.text(x, y, letter, ha="center", va="center", color="white", fontsize=10)
 
-    for x, letters in ((0, "ABCD"), (3, replicas), (6, shuffled)):
+    for x, letters in ((0.0, "ABCD"), (3.0, replicas), (6.0, shuffled)):
         for i, letter in enumerate(letters):
             write(x, 5.5 + i - (len(letters) - 1) / 2, letter)
     for i, (first, second) in enumerate(zip(shuffled[::2], shuffled[1::2], strict=True)):
@@ -243,7 +245,13 @@ def mixing() -> Figure:
         write(10, y, second)
         says = f"test: {first} and {second} are in training, too" if is_test else "training"
         ax.text(15.2, y, says, va="center", fontsize=10, color=INK, fontweight="bold" if is_test else "normal")
-    for x, head in ((0, "clips"), (3, "three replicas"), (6, "shuffled"), (9.5, "pairs, joined"), (12.9, "stored")):
+    for x, head in (
+        (0.0, "clips"),
+        (3.0, "three replicas"),
+        (6.0, "shuffled"),
+        (9.5, "pairs, joined"),
+        (12.9, "stored"),
+    ):
         ax.text(x, -1.5, head, ha="center", va="bottom", fontsize=10)
     ax.text(15.2, -1.5, "split", va="bottom", fontsize=10)
     ax.text(12.9, 5.5, "as mel\nspectro-\ngrams,\nwith noise", ha="center", va="center", fontsize=9)
@@ -540,10 +548,10 @@ def save_all(folder: Path | str) -> None:
 
 def _card(width: float, height: float) -> Figure:
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = plt.figure(figsize=(width, height), layout="constrained", facecolor=CARD)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    return figure
+    engine = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    return plt.figure(figsize=(width, height), layout=engine, facecolor=CARD)
 
 
 def _picture(ax: Axes, values: ArrayLike, title: str) -> None:

@@ -61,7 +61,7 @@ _REPORT = {
     "schedule": "constant",
     "spec_augment": False,
 }
-_TRICKS = {
+_TRICKS: dict[str, dict[str, Any]] = {
     "fixed pairs": {"fresh_pairs": False},
     "fresh pairs": {},
     "fresh pairs, SpecAugment": {"spec_augment": True},
@@ -83,7 +83,7 @@ _CRNN_REPORT = {
     "batch_size": 24,
 }
 # Each step keeps those before it.
-_REPAIRS = {
+_REPAIRS: dict[str, dict[str, Any]] = {
     "as the report": {},
     "trained as CNN10": {
         "optimizer": "adamw",
@@ -100,13 +100,13 @@ _REPAIRS = {
 }
 _REPAIRED = {name: value for step in _REPAIRS.values() for name, value in step.items()}
 _FRESH = {"recipe": Recipe(joint="concatenate"), "spec_augment": False}
-_BALANCED = {
+_BALANCED: dict[str, dict[str, Any]] = {
     "balanced pairs": {"recipe": Recipe(joint="concatenate", balanced=True)},
     "pos_weight": {"pos_weight": True},
 }
 _OFFICIAL = {"split": "official", "fresh_pairs": False}
 _NO_L2 = _CRNN_REPORT | {"weight_decay": 0.0}
-_RIVALS = {
+_RIVALS: dict[str, dict[str, Any]] = {
     "CNN10, width 14": {"width": 14},
     "CNN10, width 24": {"width": 24},
     "CRNN": {"model": "crnn", **_REPAIRED},
@@ -267,7 +267,7 @@ def run_grid(
             f"{base.data}: a stored set has its split and its pairs; a grid needs a folder of clips"
         )
     grid, results = GRIDS[name], Path(results)
-    found = {"format": FORMAT, "grid": name, "about": grid.about, "command": command, "runs": {}}
+    found: dict[str, Any] = {"format": FORMAT, "grid": name, "about": grid.about, "command": command, "runs": {}}
     if results.exists():
         found = read_results(results)
     if found["grid"] != name:

@@ -37,6 +37,7 @@ def parts(config: Config, progress: bool | None = None) -> dict[str, Mixtures]:
     if config.draws_fresh_pairs or config.recipe.joint == "overlay":
         raise ConfigurationError("known and new clips are told apart for fixed pairs that are joined, not overlaid")
     whole = prepare(config, progress)
+    assert isinstance(whole.test, LazyMixtures)  # a split by clips is not of a stored set
     cache, clips = whole.test.cache, whole.test.cache.clips
     split = clip_split(config, clips)
     known, held_out = split.rows("train"), split.rows("test")

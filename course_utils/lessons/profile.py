@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,4 @@ def current() -> Profile:
         raise ValueError(f"COURSE_SIZE is 'lesson' or 'full', not {size!r}")
     where = "on a GPU if there is one" if size == "full" else "on the CPU, as a GPU gains nothing at this size"
     print(f"size: {size}, data: {data}, training {where}")
-    return Profile(size, data)
+    return Profile(cast(Literal["lesson", "full"], size), data)

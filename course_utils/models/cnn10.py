@@ -57,7 +57,7 @@ class CNN10(nn.Module):
         self.blocks = nn.Sequential(*(ConvBlock(a, b) for a, b in pairwise(channels)))
         self.fc1 = nn.Linear(8 * width, 8 * width)
         self.fc2 = nn.Linear(8 * width, outputs)
-        self.to(memory_format=torch.channels_last)  # what CPU and GPU convolve fastest
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what CPU and GPU convolve fastest
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

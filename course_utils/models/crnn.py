@@ -30,6 +30,8 @@ class MelspectrogramStretch(nn.Module):
     Lesson: 08_crnn
     """
 
+    filterbank: Tensor
+
     def __init__(
         self,
         n_fft: int = 2048,
@@ -114,11 +116,11 @@ class CRNN(nn.Module):
                     nn.Conv2d(inputs, channels, 3),
                     nn.BatchNorm2d(channels),
                     nn.ELU(),
-                    nn.MaxPool2d(pooling),
+                    nn.MaxPool2d(tuple(pooling)),
                     nn.Dropout(0.1),
                 )
             )
-        self.convolutions.to(memory_format=torch.channels_last)  # on a CPU, max-pooling is slow in torch's usual order
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # on a CPU, max-pooling is slow in torch's usual order
         self.lstm = nn.LSTM(2 * self.channels[-1], 64, num_layers=2, bidirectional=True, batch_first=True)
         if readout == "attention":
             self.attention = nn.Linear(2 * 64, 1)
@@ -126,7 +128,7 @@ class CRNN(nn.Module):
         self.bn = nn.BatchNorm1d(2 * 64)
         self.fc = nn.Linear(2 * 64, outputs)
 
-    def steps(self, frames: Tensor | int) -> Tensor | int:
+    def steps(self, frames: Tensor) -> Tensor:
         """Return how many steps the convolutions leave of a length in frames."""
         for pooling in self.poolings:
             frames = (frames - 2) // pooling

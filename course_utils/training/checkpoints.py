@@ -55,8 +55,8 @@ def save(
         scheduler: Its state, likewise.
         precision: The scale of the loss, in float16.
     """
-    description = {"format": FORMAT, "config": config.to_dict(), "classes": list(data.taxonomy.classes)}
-    description["config"]["data"] = run_data.absolute_place(config.data)
+    stored = config.to_dict() | {"data": run_data.absolute_place(config.data)}
+    description = {"format": FORMAT, "config": stored, "classes": list(data.taxonomy.classes)}
     description |= {"own": dict(own), "built_by": _builder(config, own)}
     is_array = isinstance(data.sound, np.ndarray)
     description |= {"data": data.fingerprint, "sound": torch.from_numpy(data.sound) if is_array else data.sound}

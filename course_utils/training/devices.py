@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:
     _keep_freed_memory()
     precision = precision_of(config)
     try:
-        half = [] if precision == "32-true" else [_HalfBehindTheFrontEnd(precision, device_of(config).type)]
+        half = None if precision == "32-true" else _HalfBehindTheFrontEnd(precision, device_of(config).type)
         return Fabric(accelerator=config.accelerator, devices=devices, num_nodes=machines, plugins=half)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigurationError(
@@ -84,7 +84,7 @@ def device_of(config: Config) -> torch.device:
     return torch.device("cpu")
 
 
-def precision_of(config: Config) -> str:
+def precision_of(config: Config) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     """Return the precision of a run: what it asks for, or what suits its device.
 
     On a GPU of NVIDIA that is `bf16-mixed` where bfloat16 is native (from Ampere on: A100, H100, RTX 30), else
@@ -120,7 +120,7 @@ def make_backward(
 
 def fabric_batches(fabric: Fabric, batches: DataLoader) -> DataLoader:
     """Share batches out among the processes of a run. They stay on the CPU: `Batch.to` moves what is needed elsewhere."""
-    return fabric.setup_dataloaders(batches, move_to_device=False)
+    return cast(DataLoader, fabric.setup_dataloaders(batches, move_to_device=False))
 
 
 def _keep_freed_memory() -> None:

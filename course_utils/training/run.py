@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -128,23 +128,21 @@ class _Run:
         _check(config, data, own)
         self.fabric, self.config, self.out, self.data, self.own = fabric, config, out, data, own
         seed_everything(config.seed, 0, fabric.global_rank)
-        self.network = own.network
-        if self.network is None:
-            self.network = models.build(config, data.taxonomy)
+        self.network = models.build(config, data.taxonomy) if own.network is None else own.network
         optimizer = make_optimizer(config, self.network)
         self.model, self.optimizer = fabric.setup(self.network, optimizer)
         self.backward = make_backward(fabric, self.model, self.optimizer, config)
         self.workers = _workers(config, fabric)
         self.steps = len(self._batches(0, workers=0))
         self.scheduler = make_schedule(config, optimizer, self.steps)
-        self.parts = {  # what is saved and restored
+        self.parts: dict[str, Any] = {  # what is saved and restored
             "network": self.network,
             "optimizer": optimizer,
             "scheduler": self.scheduler,
             "precision": fabric.strategy.precision,
         }
         begun = (out / "last.pt").is_file()
-        if len(set(fabric.all_gather(torch.tensor(int(begun))).flatten().tolist())) > 1:
+        if len(set(cast(Tensor, fabric.all_gather(torch.tensor(int(begun)))).flatten().tolist())) > 1:
             raise ConfigurationError(
                 f"{out}: a checkpoint on one machine and none on another; all need one shared folder"
             )
@@ -202,10 +200,10 @@ class _Run:
             self.model, self.optimizer, batches, loss=self.loss, backward=self.backward, after_step=self._after_step
         )
         # The mean over all processes too, so that all of them see what is no number.
-        loss = float(self.fabric.all_reduce(torch.stack(losses).mean()))
+        loss = float(cast(Tensor, self.fabric.all_reduce(torch.stack(losses).mean())))
         if not math.isfinite(loss):
             raise DivergedError(self._says_diverged("the loss"))
-        return {"train_loss": loss, "learning_rate": self.scheduler.get_last_lr()[0]}
+        return {"train_loss": loss, "learning_rate": float(self.scheduler.get_last_lr()[0])}
 
     def _batches(self, shuffle_seed: int, workers: int) -> Any:
         processes = self.fabric.world_size

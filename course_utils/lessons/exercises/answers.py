@@ -30,7 +30,7 @@ def check_number(
     answer: Any,
     right: float,
     why: str,
-    hints: Mapping[float, tuple[str, str]],
+    hints: Mapping[int, tuple[str, str]] | Mapping[float, tuple[str, str]],
     *,
     no_number: str,
     otherwise: str,
