@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from course_utils.containers import AudioError, opened, shown
+from course_utils.containers import AudioError as AudioError
+from course_utils.containers import opened, shown
 from course_utils.files import write_beside
 
 SAMPLE_RATE = 22_050  # Hz, everywhere in the course

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from course_utils import audio, datasets, evaluation, training
+from course_utils import audio, containers, datasets, evaluation, training
 from course_utils import data as run_data
 from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
@@ -153,7 +153,7 @@ def predict(
     order = np.argsort(-highest, kind="stable")
     labels = [taxonomy.classes[i] for i in order if highest[i] >= threshold]
     of_classes = {taxonomy.classes[i]: float(highest[i]) for i in order}
-    return Prediction(audio.shown(path), seconds, threshold, labels, of_classes, timeline)
+    return Prediction(containers.shown(path), seconds, threshold, labels, of_classes, timeline)
 
 
 def evaluate(

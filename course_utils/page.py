@@ -25,6 +25,7 @@ from course_utils.mixing import LazyMixtures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WORST = 10  # mixtures that are shown
 HEARD = 20  # seconds of a mixture that its player plays at most; even of noise, so many fit into one
@@ -249,7 +250,7 @@ def _figure(title: str, draw: Callable[..., Axes], size: tuple[float, float], *,
     """Return a picture with its heading, its text for those who cannot see it, and what to see."""
     import matplotlib.pyplot as plt
 
-    def drawn() -> plt.Figure:
+    def drawn() -> Figure:
         figure, ax = plt.subplots(figsize=size, layout="constrained")
         draw(ax=ax)
         return figure

@@ -129,7 +129,7 @@ def predict(
     """Name the classes in recordings: labels, probabilities, a timeline."""
     with plain_errors():
         from course_utils import inference
-        from course_utils.audio import AudioError
+        from course_utils.containers import AudioError
 
         names = [file.name for file in sounds]
         if save and len(set(names)) < len(names):

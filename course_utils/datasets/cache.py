@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from course_utils import audio
-from course_utils.audio import SAMPLE_RATE, AudioError
+from course_utils import audio, containers
+from course_utils.audio import SAMPLE_RATE
+from course_utils.containers import AudioError
 from course_utils.datasets.table import ClipDataset
 from course_utils.files import Kind, build_beside, cache_folder, delete_abandoned, need_room
 from course_utils.progress import bar
@@ -162,7 +163,7 @@ def _cut_off(dataset: ClipDataset, lengths: np.ndarray, bad: dict[str, str]) -> 
         name = dataset.clips["path"][row]
         if name not in bad:
             found[name] = (
-                f"{audio.shown(dataset.path(int(row)))}: cut off: the table says {wanted[row]:.2f} s, the file holds "
+                f"{containers.shown(dataset.path(int(row)))}: cut off: the table says {wanted[row]:.2f} s, the file holds "
                 f"{lengths[row] / SAMPLE_RATE:.2f} s; copy or download it again"
             )
     return found

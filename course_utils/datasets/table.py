@@ -12,7 +12,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from course_utils import audio
+from course_utils import audio, containers
 from course_utils.taxonomy import URBANSOUND8K_CLASSES, Taxonomy
 
 COLUMNS = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
@@ -89,7 +89,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
         DatasetError: If the file is no table, a column is missing, or a value is missing or impossible.
     """
     path = Path(path)
-    place = audio.shown(path)
+    place = containers.shown(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
@@ -198,21 +198,23 @@ def open_folder(root: Path | str, name: str | None = None) -> ClipDataset:
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DatasetError(f"{audio.shown(root)}: no such folder, and none of the names mini, urbansound8k, measured")
+        raise DatasetError(
+            f"{containers.shown(root)}: no such folder, and none of the names mini, urbansound8k, measured"
+        )
     if not (root / "audio").is_dir() and (root / "UrbanSound8K" / "audio").is_dir():
         root = root / "UrbanSound8K"
     metadata = _find_metadata(root)
     table = metadata_from_names(root) if metadata is None else read_metadata(metadata)
     if metadata is None and table.empty:
         raise DatasetError(
-            f"{audio.shown(root)}: no clips here. Expected metadata/*.csv with the columns {', '.join(COLUMNS)} and the files in "
+            f"{containers.shown(root)}: no clips here. Expected metadata/*.csv with the columns {', '.join(COLUMNS)} and the files in "
             "audio/fold1, audio/fold2 …; `python -m course_utils data mini` makes a data set to start with"
         )
     paths = _find_files(root, table)
     here = np.array([path is not None for path in paths], dtype=bool)
     if not here.any():
         raise DatasetError(
-            f"{audio.shown(root)}: none of the {len(table):,} files in {metadata} is there, the first being "
+            f"{containers.shown(root)}: none of the {len(table):,} files in {metadata} is there, the first being "
             f"audio/fold{table['fold'][0]}/{table[_NAME_COLUMN][0]}"
         )
     clips = table[here].reset_index(drop=True)
@@ -221,7 +223,7 @@ def open_folder(root: Path | str, name: str | None = None) -> ClipDataset:
     for row in np.flatnonzero(clips["duration"].isna()):
         try:
             clips.loc[row, "duration"] = audio.duration(root / clips["path"][row])
-        except audio.AudioError:
+        except containers.AudioError:
             pass  # it stays NaN here, and is reported with its name when it is decoded
     taxonomy = _taxonomy(table, metadata)
     return ClipDataset(name or root.name, root, clips, taxonomy, table[~here].reset_index(drop=True))
@@ -232,7 +234,7 @@ def _find_metadata(root: Path) -> Path | None:
     official = [path for path in found if path.name == "UrbanSound8K.csv"]
     if len(found) > 1 and not official:
         raise DatasetError(
-            f"{audio.shown(root)}: several tables ({', '.join(p.name for p in found)}); leave one in metadata/"
+            f"{containers.shown(root)}: several tables ({', '.join(p.name for p in found)}); leave one in metadata/"
         )
     chosen = official or found
     return chosen[0] if chosen else None
