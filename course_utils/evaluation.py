@@ -34,6 +34,12 @@ def confusion_counts(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike 
     Raises:
         ValueError: If the shapes differ, a value is neither 0 nor 1, or a weight is negative or not a number.
 
+    Example:
+        >>> confusion_counts([[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 1], [1, 1]])
+            tp   fp   fn   tn
+        0  1.0  1.0  1.0  0.0
+        1  2.0  0.0  0.0  1.0
+
     Lesson: 10_precision_and_recall
     """
     truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
@@ -55,6 +61,12 @@ def precision_recall_f1(counts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The columns `precision`, `recall`, `f1`. Without positives all three are NaN; a class that has positives and is
         never predicted has 0.
+
+    Example:
+        >>> precision_recall_f1(confusion_counts([[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 1], [1, 1]]))
+           precision  recall   f1
+        0        0.5     0.5  0.5
+        1        1.0     1.0  1.0
 
     Lesson: 10_precision_and_recall
     """
@@ -81,6 +93,11 @@ def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
     Returns:
         `{"macro": {"precision": …, "recall": …, "f1": …}, "micro": {…}}`; NaN if no class has positives.
 
+    Example:
+        >>> averages = average(confusion_counts([[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 1], [1, 1]]))
+        >>> averages["macro"]["recall"], averages["micro"]["recall"]
+        (0.75, 0.75)
+
     Lesson: 10_precision_and_recall
     """
     with_positives = counts[counts["tp"] + counts["fn"] > 0]
@@ -105,6 +122,10 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
     Raises:
         ValueError: If the shapes do not match, there are no rows, or a score or weight is NaN or infinite.
 
+    Example:
+        >>> average_precision([[1], [0], [1], [0]], [[0.9], [0.8], [0.7], [0.1]]).round(3).tolist()
+        [0.833]
+
     Lesson: 10_precision_and_recall
     """
     truth, scores = _truth_and_scores(truth, scores)
@@ -121,6 +142,10 @@ def mean_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
 
     Raises:
         ValueError: As `average_precision`, and if no class has positives.
+
+    Example:
+        >>> round(mean_average_precision([[1, 0], [0, 1], [1, 0]], [[0.9, 0.3], [0.8, 0.2], [0.7, 0.1]]), 3)
+        0.667
     """
     return float(_mean_over_classes(average_precision(truth, scores)))
 
@@ -140,6 +165,13 @@ def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
 
     Raises:
         ValueError: If the shapes do not fit, a score is NaN or infinite, or the class has no positives.
+
+    Example:
+        >>> precision_recall_curve([1, 0, 1], [0.9, 0.5, 0.4]).round(2)
+           threshold  precision  recall
+        0        0.9       1.00     0.5
+        1        0.5       0.50     0.5
+        2        0.4       0.67     1.0
 
     Lesson: 10_precision_and_recall
     """
@@ -167,6 +199,12 @@ def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataF
 
     Raises:
         ValueError: If the shapes differ, or a score is not between 0 and 1.
+
+    Example:
+        >>> calibration([[1], [1], [0], [1]], [[0.9], [0.8], [0.2], [0.1]], bins=2)
+           said  true  count
+        0  0.15   0.5      2
+        1  0.85   1.0      2
     """
     truth, scores = _truth_and_scores(truth, scores, are_probabilities=True)
     bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores.ravel())
@@ -185,6 +223,11 @@ def calibration_error(table: pd.DataFrame) -> float:
 
     Returns:
         Between 0 and 1; 0 where every bin comes true as often as it says.
+
+    Example:
+        >>> table = calibration([[1], [0], [1], [1]], [[0.9], [0.9], [0.6], [0.6]])
+        >>> round(calibration_error(table), 2)
+        0.4
     """
     return float(np.average((table["said"] - table["true"]).abs(), weights=table["count"]))
 
@@ -202,6 +245,11 @@ def label_confusion(truth: ArrayLike, predicted: ArrayLike) -> np.ndarray:
 
     Raises:
         ValueError: If the shapes differ or a value is neither 0 nor 1.
+
+    Example:
+        >>> label_confusion([[1, 0], [1, 0], [0, 1]], [[1, 0], [0, 1], [0, 1]])
+        array([[0.5, 1. ],
+               [nan, 1. ]])
     """
     counts = confusion_counts(truth, predicted)
     truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
@@ -224,6 +272,10 @@ def mixture_loss(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
 
     Raises:
         ValueError: If the shapes differ, or a score is not between 0 and 1.
+
+    Example:
+        >>> mixture_loss([[1, 0], [1, 0]], [[0.5, 0.5], [0.9, 0.1]]).round(3).tolist()
+        [0.693, 0.105]
     """
     truth, scores = _truth_and_scores(truth, scores, are_probabilities=True)
     p = np.clip(scores, 1e-7, 1 - 1e-7)
@@ -242,6 +294,12 @@ def exact_match(truth: ArrayLike, predicted: ArrayLike) -> float:
 
     Raises:
         ValueError: If the shapes differ, there are no rows, or the values are neither zeros and ones nor whole numbers.
+
+    Example:
+        >>> exact_match([[1, 0], [1, 1]], [[1, 0], [0, 1]])
+        0.5
+        >>> exact_match([3, 17, 17], [3, 17, 4]) == 2 / 3
+        True
     """
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim not in (1, 2) or not len(truth):
@@ -263,6 +321,11 @@ def labels_to_combination(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.nd
 
     Raises:
         ValueError: If a value is not between 0 and 1, or there is not one column per class.
+
+    Example:
+        >>> taxonomy = Taxonomy(("dog", "siren", "rain"))
+        >>> [taxonomy.name(i) for i in labels_to_combination([[0.9, 0.8, 0.1], [0.1, 0.2, 0.7]], taxonomy)]
+        ['dog + siren', 'rain + rain']
     """
     p = np.clip(_probabilities(probabilities, taxonomy.n_classes), 1e-7, 1 - 1e-7)
     # Π p of the classes in it times Π (1 − p) of the others: up to a constant, the sum of log-odds of those in it.
@@ -281,6 +344,13 @@ def combinations_to_labels(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.n
 
     Raises:
         ValueError: If a value is not between 0 and 1, or there is not one column per combination.
+
+    Example:
+        >>> taxonomy = Taxonomy(("dog", "siren"))
+        >>> [taxonomy.name(i) for i in range(3)]
+        ['dog + dog', 'dog + siren', 'siren + siren']
+        >>> combinations_to_labels([[0.2, 0.5, 0.3]], taxonomy)
+        array([[0.7, 0.8]])
     """
     p = _probabilities(probabilities, taxonomy.n_combinations)
     return np.clip(p / p.sum(axis=1, keepdims=True).clip(min=1e-12) @ taxonomy.membership, 0, 1)
@@ -302,6 +372,10 @@ def tune_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
 
     Raises:
         ValueError: If the shapes differ, a score is not between 0 and 1, or no class has positives.
+
+    Example:
+        >>> tune_threshold([[1], [1], [0]], [[0.9], [0.6], [0.4]])
+        0.5
 
     Lesson: 10_precision_and_recall
     """
@@ -334,6 +408,12 @@ def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> d
 
     Raises:
         ValueError: If there is not one combination per row, an ID is not one of the taxonomy, or no class has positives.
+
+    Example:
+        >>> taxonomy = Taxonomy(("dog", "siren"))
+        >>> found = baselines([[1, 0], [1, 1], [1, 0]], [0, 1, 0], taxonomy)
+        >>> {name: round(scores["exact_match"], 2) for name, scores in found.items()}
+        {'largest_class': 0.67, 'all_zeros': 0.0, 'chance': 0.56}
     """
     truth, combination = _binary(truth, "truth"), _combinations(combination, len(truth), taxonomy)
     if not truth.any():
@@ -385,6 +465,13 @@ def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generat
     Raises:
         ValueError: If there is no row, or `recordings` has another shape.
 
+    Example:
+        >>> recordings = np.array([[7, 8], [7, 7], [8, 9]])  # of both clips of three mixtures
+        >>> bootstrap_weights(recordings, 3, np.random.default_rng(1))
+        array([[2., 1., 0.],
+               [0., 0., 0.],
+               [1., 1., 1.]])
+
     Lesson: 10_precision_and_recall
     """
     recordings = np.asarray(recordings)
@@ -416,6 +503,12 @@ def intervals(
 
     Returns:
         `[low, high]` for every score: percentiles of the draws in which it is defined.
+
+    Example:
+        >>> truth, predicted = np.array([1, 1, 0, 1]), np.array([1, 0, 0, 1])
+        >>> accuracy = lambda weights: weights @ (truth == predicted) / weights.sum(axis=1)
+        >>> intervals({"accuracy": accuracy}, np.arange(4), np.random.default_rng(0), draws=200)
+        {'accuracy': [0.25, 1.0]}
     """
     weights = bootstrap_weights(recordings, draws, rng)
     weights = weights[weights.sum(axis=1) > 0]
@@ -452,6 +545,13 @@ def report(
 
     Raises:
         ValueError: If the arrays do not match, a score is not between 0 and 1, or an ID is not one of the taxonomy.
+
+    Example:
+        >>> taxonomy = Taxonomy(("dog", "siren"))
+        >>> scores = [[0.9, 0.2], [0.8, 0.6], [0.3, 0.7]]
+        >>> found = report([[1, 0], [1, 1], [0, 1]], [0, 1, 2], scores, [0, 1, 1], taxonomy=taxonomy, threshold=0.5)
+        >>> found["mAP"], round(found["exact_match"], 2), found["labels"]["macro"]["f1"]
+        (1.0, 0.67, 1.0)
     """
     truth, scores = _truth_and_scores(multi_hot, label_scores, are_probabilities=True)
     true_ids = _combinations(combination, len(truth), taxonomy)

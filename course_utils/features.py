@@ -33,6 +33,15 @@ def in_float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         The same method, in float32.
 
+    Example:
+        >>> class Power(nn.Module):
+        ...     @in_float32
+        ...     def forward(self, waveform):
+        ...         return waveform.square()
+        ...
+        >>> Power()(torch.ones(3, dtype=torch.float64)).dtype
+        torch.float32
+
     Lesson: 07_training_cnn10
     """
 
@@ -57,6 +66,11 @@ def frame(waveform: Tensor, frame_length: int, hop_length: int) -> Tensor:
 
     Raises:
         ValueError: If the waveform is shorter than one frame, or the hop is not positive.
+
+    Example:
+        >>> frame(torch.arange(6.0), frame_length=4, hop_length=2)
+        tensor([[0., 1., 2., 3.],
+                [2., 3., 4., 5.]])
 
     Lesson: 01_stft
     """
@@ -92,6 +106,12 @@ def stft(
     Raises:
         ValueError: If the waveform is too short for this frame and padding.
 
+    Example:
+        >>> tone = torch.sin(2 * torch.pi * 1_000 * torch.arange(22_050) / 22_050)
+        >>> spectrum = stft(tone, n_fft=1024, hop_length=512)
+        >>> spectrum.shape, int(spectrum.abs().mean(dim=-1).argmax()) * 22_050 / 1024
+        (torch.Size([513, 44]), 990.52734375)
+
     Lesson: 01_stft
     """
     if window is None:
@@ -126,6 +146,11 @@ def istft(spectrum: Tensor, hop_length: int = 512, window: Tensor | None = None,
 
     Raises:
         ValueError: If the window does not fit, a length is negative, or there are samples that no window reaches.
+
+    Example:
+        >>> sound = torch.randn(4_096, generator=torch.Generator().manual_seed(0))
+        >>> bool((istft(stft(sound, 1024, 512), 512, length=4_096) - sound).abs().max() < 1e-5)
+        True
 
     Lesson: 01_stft
     """
@@ -174,6 +199,11 @@ def phase_vocoder(spectrum: Tensor, rate: float, hop_length: int = 512) -> Tenso
     Raises:
         ValueError: If the rate is not a positive number.
 
+    Example:
+        >>> spectrum = stft(torch.randn(22_050, generator=torch.Generator().manual_seed(0)), 1024, 512)
+        >>> spectrum.shape, phase_vocoder(spectrum, 2.0).shape, phase_vocoder(spectrum, 0.5).shape
+        (torch.Size([513, 44]), torch.Size([513, 22]), torch.Size([513, 88]))
+
     Source: M. Dolson, "The Phase Vocoder: A Tutorial", Computer Music Journal 10 (4), 1986.
     Lesson: 08_crnn
     """
@@ -199,6 +229,10 @@ def power_spectrogram(
 ) -> Tensor:
     """Return the squared magnitude of the STFT, `[..., 1 + n_fft // 2, frames]`. Arguments as for `stft`.
 
+    Example:
+        >>> power_spectrogram(torch.zeros(2, 22_050), 1024, 512).shape
+        torch.Size([2, 513, 44])
+
     Lesson: 02_spectrogram
     """
     spectrum = stft(waveform, n_fft, hop_length, center=center, pad_mode=pad_mode)
@@ -216,6 +250,10 @@ def hz_to_mel(frequency: Tensor | float, mel_scale: str = "slaney") -> Tensor:
     Returns:
         In mel, the same shape.
 
+    Example:
+        >>> [round(float(hz_to_mel(1_000.0, scale)), 2) for scale in ("slaney", "htk")]
+        [15.0, 999.99]
+
     Lesson: 03_mel_scale
     """
     frequency = torch.as_tensor(frequency, dtype=torch.float64)
@@ -230,6 +268,10 @@ def hz_to_mel(frequency: Tensor | float, mel_scale: str = "slaney") -> Tensor:
 
 def mel_to_hz(mel: Tensor | float, mel_scale: str = "slaney") -> Tensor:
     """Convert mel to Hz: the inverse of `hz_to_mel`, with the same arguments.
+
+    Example:
+        >>> round(float(mel_to_hz(hz_to_mel(440.0))), 3)
+        440.0
 
     Lesson: 03_mel_scale
     """
@@ -270,6 +312,11 @@ def mel_filterbank(
     Warns:
         UserWarning: If filters are narrower than the bins are apart, and so stay empty.
 
+    Example:
+        >>> weights = mel_filterbank(22_050, 1024, 64)
+        >>> weights.shape, bool((weights >= 0).all())
+        (torch.Size([64, 513]), True)
+
     Lesson: 03_mel_scale
     """
     fmax = sample_rate / 2 if fmax is None else fmax
@@ -309,6 +356,10 @@ def power_to_db(power: Tensor, floor: float = DECIBEL_FLOOR, top_db: float | Non
     Returns:
         In dB, the same shape.
 
+    Example:
+        >>> power_to_db(torch.tensor([1.0, 10.0, 1000.0, 0.0]))
+        tensor([   0.,   10.,   30., -100.])
+
     Lesson: 02_spectrogram
     """
     decibel = 10.0 * torch.log10(power.clamp(min=floor))
@@ -328,6 +379,10 @@ class MelSpectrogram(nn.Module):
 
     Raises:
         ValueError: If the hop is not positive, or for the reasons of `mel_filterbank`.
+
+    Example:
+        >>> MelSpectrogram(n_mels=64)(torch.zeros(2, 22_050)).shape
+        torch.Size([2, 64, 44])
 
     Lesson: 03_mel_scale
     """
@@ -369,6 +424,10 @@ class LogMel(nn.Module):
         noise_snr: If given, noise is added to the mel power at this signal-to-noise ratio in dB, while training.
         **mel: Arguments of `MelSpectrogram`.
 
+    Example:
+        >>> LogMel(n_mels=64)(torch.zeros(22_050)).unique()
+        tensor([-100.])
+
     Lesson: 03_mel_scale, 05_dataset_mixing
     """
 
@@ -404,6 +463,12 @@ def add_noise(mel: Tensor, snr: float, generator: torch.Generator | None = None)
     Raises:
         ValueError: If `snr` is infinite or not a number.
 
+    Example:
+        >>> mel = torch.ones(64, 100)
+        >>> noisy = add_noise(mel, snr=0.0, generator=torch.Generator().manual_seed(0))
+        >>> round(float((noisy - mel).sum() / mel.sum()), 3)
+        1.0
+
     Lesson: 05_dataset_mixing
     """
     if not math.isfinite(snr):
@@ -423,6 +488,12 @@ class SpecAugment(nn.Module):
         time_width: Their greatest width, in frames.
         band_stripes: Number of frequency stripes.
         band_width: Their greatest width, in bands.
+
+    Example:
+        >>> generator = torch.manual_seed(0)
+        >>> masked = SpecAugment().train()(torch.ones(2, 64, 200))
+        >>> masked.shape, bool((masked == 1).all())
+        (torch.Size([2, 64, 200]), True)
 
     Lesson: 07_training_cnn10
     """

@@ -52,6 +52,14 @@ def pair(
     Returns:
         A plan of `len(rows) * replicas // 2` mixtures. Of an odd number the last clip is left over.
 
+    Example:
+        >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
+        >>> plan = pair(clips, np.arange(4), Taxonomy(), Recipe(replicas=1, shuffle=False), rng=np.random.default_rng(0))
+        >>> plan[["first", "second", "combination"]]
+           first  second  combination
+        0      0       1           32
+        1      2       3           32
+
     Lesson: 05_dataset_mixing
     """
     rows, labels = np.asarray(rows, np.int64), clips["classID"].to_numpy()
@@ -79,6 +87,13 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
 
     Returns:
         A plan of N mixtures.
+
+    Example:
+        >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
+        >>> plan_of(np.array([[0, 1], [2, 0]]), clips, Taxonomy(), "test")
+           first  second  first_class  second_class  combination split
+        0      0       1            3             8           32  test
+        1      2       0            3             3           27  test
     """
     (first, second), labels = np.asarray(pairs).T, clips["classID"].to_numpy()
     plan = pd.DataFrame(
@@ -119,6 +134,12 @@ def plan_by_clips(
     Returns:
         A plan, with its part in the column `split`.
 
+    Example:
+        >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
+        >>> split = ClipSplit(np.array(["train", "train", "test", "test"], dtype=object), clips.iloc[:0])
+        >>> plan_by_clips(clips, split, Taxonomy(), Recipe(replicas=2), seed=0)["split"].tolist()
+        ['train', 'train', 'test', 'test']
+
     Lesson: 05_dataset_mixing
     """
     parts = []
@@ -139,6 +160,11 @@ class Batch(NamedTuple):
         lengths: Samples or frames of each, int64 `[B]`; they stay on the CPU, where they are read.
         multi_hot: The classes, float32 `[B, n_classes]`.
         combination: The combination ID, int64 `[B]`.
+
+    Example:
+        >>> batch = collate([(torch.ones(3), 0)], Taxonomy())
+        >>> batch.to(torch.device("cpu")).audio.shape
+        torch.Size([1, 3])
     """
 
     audio: Tensor
@@ -160,6 +186,12 @@ def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: i
         taxonomy: The classes.
         at_least: The length to fill up to, in samples or frames, so that what a network hears of one mixture does not
             depend on the others in its batch; a longer one lengthens its batch.
+
+    Example:
+        >>> items = [(torch.ones(3), 0), (torch.ones(5), 1)]
+        >>> batch = collate(items, Taxonomy(("dog", "siren")))
+        >>> batch.audio.shape, batch.lengths.tolist(), batch.multi_hot.tolist()
+        (torch.Size([2, 5]), [3, 5], [[1.0, 0.0], [1.0, 1.0]])
     """
     sounds, combinations = zip(*items, strict=True)
     lengths = torch.tensor([sound.shape[-1] for sound in sounds])
@@ -189,6 +221,11 @@ def render(
         Waveform, float32 `[T]`: the sum of both lengths for `concatenate`, two slots for `slots`, up to the end of the clip
         that ends last for `overlay`.
 
+    Example:
+        >>> clips = [np.full(2, 0.5, np.float32), np.full(3, -0.5, np.float32)]  # anything that gives a waveform for a number
+        >>> render(clips, 0, 1, Recipe(joint="concatenate"))
+        array([ 0.5,  0.5, -0.5, -0.5, -0.5], dtype=float32)
+
     Lesson: 05_dataset_mixing
     """
     clips = [cache[first], cache[second]]
@@ -216,6 +253,12 @@ def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> 
     Returns:
         Samples, float32 `[max(T1, onset + T2)]`; they may go beyond −1 … 1.
 
+    Example:
+        >>> first, second = np.ones(22_050, np.float32), np.ones(22_050, np.float32)
+        >>> mixture = overlay(first, second, snr=0.0, onset=0.5)
+        >>> len(mixture) / 22_050, float(mixture.max())
+        (1.5, 2.0)
+
     Lesson: 05_dataset_mixing
     """
     powers = [_power(clip) for clip in (first, second)]
@@ -230,6 +273,11 @@ def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
     """Scale two waveforms to one energy (sum of squares), their mean before.
 
     If one is silent, of a mean power below −100 dB, both stay as they are.
+
+    Example:
+        >>> soft, loud = equalize_energy(np.full(4, 0.1, np.float32), np.full(4, 0.7, np.float32))
+        >>> bool(np.allclose((soft**2).sum(), (loud**2).sum()))
+        True
     """
     powers = [_power(clip) for clip in (first, second)]
     if min(powers) < SILENCE:
@@ -254,6 +302,21 @@ class LazyMixtures(Dataset):
         recipe: How to join clips.
         fresh_rows: If given, `set_epoch` draws new pairs of these clips every epoch.
         seed: Of the fresh pairs.
+
+    Example:
+        >>> import tempfile
+        >>> from course_utils import audio
+        >>> from course_utils.datasets import open_folder
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("1-3-0-0.wav", "2-8-0-0.wav"):  # recording, class, occurrence, slice: a dog, and a siren
+        ...         audio.write(f"{root}/audio/fold1/{name}", np.full(22_050, 0.1))
+        ...     data = open_folder(root)
+        ...     cache = ClipCache.open(data, progress=False)
+        ...     plan = plan_of(np.array([[0, 1]]), data.clips, data.taxonomy)
+        ...     sound, combination = LazyMixtures(cache, plan, data.taxonomy, Recipe())[0]
+        ...
+        >>> sound.shape, data.taxonomy.name(combination)
+        (torch.Size([44100]), 'dog_bark + siren')
 
     Lesson: 05_dataset_mixing
     """
@@ -300,7 +363,14 @@ class LazyMixtures(Dataset):
 
 
 def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarray:
-    """Return how many samples `render` gives for every mixture, int64 `[N]`, without rendering it."""
+    """Return how many samples `render` gives for every mixture, int64 `[N]`, without rendering it.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> cache = SimpleNamespace(lengths=np.array([22_050, 44_100]))  # all that is asked of the decoded clips
+        >>> lengths_of(cache, pd.DataFrame({"first": [0], "second": [1]}), Recipe(joint="concatenate"))
+        array([66150])
+    """
     first, second = cache.lengths[plan[["first", "second"]].to_numpy()].T
     if recipe.joint == "slots":
         return np.full(len(plan), 2 * round(recipe.slot_seconds * SAMPLE_RATE))
@@ -311,6 +381,13 @@ def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarr
 
 
 def what_to_render(plan: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`; 0 if it is no overlay."""
+    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`; 0 if it is no overlay.
+
+    Example:
+        >>> what_to_render(pd.DataFrame({"first": [0, 2], "second": [1, 1]}))
+        (array([[0, 1],
+               [2, 1]]), array([[0., 0.],
+               [0., 0.]]))
+    """
     levels = plan.reindex(columns=["snr", "onset"], fill_value=0.0)
     return plan[["first", "second"]].to_numpy(), levels.to_numpy(np.float64)

@@ -14,6 +14,7 @@ from PIL import Image
 
 matplotlib.use("Agg")
 
+from course_utils import plots
 from course_utils.lessons import diagrams
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
@@ -55,12 +56,12 @@ def test_the_comparison_sees_a_changed_word(drawn):
         word.set_text("hop: 256")
         return figure
 
-    assert difference(pixels(io.BytesIO(diagrams.png(changed))), pixels(drawn / "framing.png")) > SAME
+    assert difference(pixels(io.BytesIO(plots.png(changed, diagrams.CARD))), pixels(drawn / "framing.png")) > SAME
 
 
 def test_a_diagram_does_not_depend_on_the_style_that_a_user_has_set(drawn):
     with matplotlib.style.context("dark_background"):
-        styled = pixels(io.BytesIO(diagrams.png(diagrams.framing)))
+        styled = pixels(io.BytesIO(plots.png(diagrams.framing, diagrams.CARD)))
     assert difference(styled, pixels(drawn / "framing.png")) == 0
 
 

@@ -16,7 +16,7 @@ from course_utils.lessons.grids import GRIDS, Grid
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "figures" / "results"
 LESSONS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
-SWEPT = set(re.findall(r"sweep\.published\(\\\"([\w-]+)\\\"\)", LESSONS))
+SWEPT = set(re.findall(r"grids\.published_sweep\(\\\"([\w-]+)\\\"\)", LESSONS))
 LOADED = sorted(set(re.findall(r"grids\.published\(\\\"([\w-]+)\\\"\)", LESSONS)))
 SMALL = Grid("two small ones", {"spec_augment": False}, {"plain": {}, "mixup, seed 1": {"mixup": True, "seed": 1}}, 2)
 

@@ -301,7 +301,7 @@ def test_what_to_render_is_the_clips_and_the_levels():
     assert pairs.tolist() == [[2, 4], [0, 5]]
     assert levels.dtype == np.float64 and levels.tolist() == [[3.0, 1.0], [-1.0, 0.0]]
     joined = mixing.what_to_render(plan[["first", "second"]])[1]
-    assert joined.dtype == np.float64 and joined.shape == (2, 0)
+    assert joined.dtype == np.float64 and joined.tolist() == [[0, 0], [0, 0]]
 
 
 def test_the_lazy_form_renders_overlays(cache):

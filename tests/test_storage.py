@@ -103,7 +103,7 @@ def test_the_wav_form_has_files_and_a_table_with_both_clips(tmp_path, cache):
 
 
 def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(storage, "render", lambda *_: np.array([0.5, -2.0, 1.0], np.float32))
+    monkeypatch.setattr(storage, "render", lambda *_, **__: np.array([0.5, -2.0, 1.0], np.float32))
     _, out = store(tmp_path / "set", "wav", cache)
     assert StoredMixtures(out)[0][0].tolist() == pytest.approx([0.25, -1.0, 0.5], abs=1e-3)
 
@@ -111,7 +111,7 @@ def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, cache, monkeypatch):
 def test_a_finished_set_is_kept_and_another_is_refused(tmp_path, cache, monkeypatch):
     _, out = store(tmp_path / "set", "mel", cache)
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "render", lambda *_: pytest.fail("rendered again"))
+        patch.setattr(storage, "render", lambda *_, **__: pytest.fail("rendered again"))
         store(out, "mel", cache)
     with pytest.raises(DatasetError, match=r"noise_snr: None there, 20\.0 wanted"):
         store(out, "mel", cache, noise_snr=20.0)
@@ -369,11 +369,11 @@ def interrupted(out, form, cache, monkeypatch, finished):
     save = f"_save_{'wav' if form == 'wav' else 'shard'}"
     original = getattr(storage, save)
 
-    def stops(*arguments):
+    def stops(*arguments, **keywords):
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
-        original(*arguments)
+        original(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, save, stops)
@@ -461,13 +461,14 @@ from course_utils.mixing import pair
 from course_utils.taxonomy import Taxonomy
 storage.SHARD = 20
 render = storage.render
-def slow(*arguments):
+def slow(*arguments, **levels):
     time.sleep(0.01)
-    return render(*arguments)
+    return render(*arguments, **levels)
 storage.render = slow
 cache = ClipCache.open(open_folder(sys.argv[1]), progress=False)
-plan = pair(cache.clips, np.arange(len(cache)), Taxonomy(), Recipe(), np.random.default_rng(0), "train")
-storage.write_set(Path(sys.argv[2]), sys.argv[3], cache, plan, Taxonomy(), Recipe(), {}, progress=False)
+plan = pair(cache.clips, np.arange(len(cache)), Taxonomy(), Recipe(), rng=np.random.default_rng(0), split="train")
+made = {"taxonomy": Taxonomy(), "recipe": Recipe(), "mel": {}}
+storage.write_set(Path(sys.argv[2]), sys.argv[3], cache, plan, **made, progress=False)
 """
 
 

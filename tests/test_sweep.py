@@ -19,10 +19,11 @@ from course_utils import data as run_data
 from course_utils import inference, storage, sweep, training
 from course_utils.__main__ import app
 from course_utils.configuration import Config, ConfigurationError, Recipe
+from course_utils.lessons import grids
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
-SWEPT = sorted(set(re.findall(r"sweep\.published\(\\\"([\w-]+)\\\"\)", LESSONS)))
+SWEPT = sorted(set(re.findall(r"grids\.published_sweep\(\\\"([\w-]+)\\\"\)", LESSONS)))
 
 
 def base_of(tones, **changes):
@@ -421,12 +422,12 @@ def test_a_stopped_command_says_that_it_goes_on(tones, tmp_path, monkeypatch):
 
 def test_what_does_not_come_along_is_named():
     with pytest.raises(ConfigurationError, match=r"nothing\.json"):
-        sweep.published("nothing")
+        grids.published_sweep("nothing")
 
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_what_a_lesson_loads_was_made_by_a_sweep(name):
-    found = sweep.published(name)
+    found = grids.published_sweep(name)
     base = Config.from_dict({**found["config"], "data": ""})
     space = sweep.search_space(base)
     assert found["command"].startswith("python -m course_utils sweep --data FOLDER")

@@ -32,21 +32,36 @@ NAMES = ("mini", "urbansound8k", "measured")
 
 
 def default_root(name: str) -> Path:
-    """Return the folder in which a data set of `NAMES` is kept unless another is given."""
+    """Return the folder in which a data set of `NAMES` is kept unless another is given.
+
+    Example:
+        >>> default_root("mini").name
+        'mini-v1'
+    """
     from course_utils.datasets import mini  # needs scipy, which a machine that only trains may lack
 
     return cache_folder() / (f"mini-v{mini.VERSION}" if name == "mini" else "urbansound8k")
 
 
 def kinds() -> list[Kind]:
-    """Return what data sets keep in the cache folder, for `files.cached`."""
+    """Return what data sets keep in the cache folder, for `files.cached`.
+
+    Example:
+        >>> [kind.shelf for kind in kinds()]
+        ['', 'decoded', 'urbansound8k']
+    """
     from course_utils.datasets import cache, mini, urbansound8k
 
     return [mini.KIND, cache.KIND, urbansound8k.KIND]
 
 
 def measured_clips() -> list[str]:
-    """Return the file names of the 2,148 clips of UrbanSound8K that the course's results were measured on."""
+    """Return the file names of the 2,148 clips of UrbanSound8K that the course's results were measured on.
+
+    Example:
+        >>> len(measured_clips()), measured_clips()[0]
+        (2148, '100652-3-0-0.wav')
+    """
     return Path(__file__).with_name("measured.txt").read_text(encoding="utf-8").split()
 
 
@@ -61,6 +76,9 @@ def select_measured(release: ClipDataset) -> ClipDataset:
 
     Raises:
         DatasetError: If none of them is there.
+
+    Example:
+        >>> select_measured(load("urbansound8k"))  # doctest: +SKIP
     """
     names = measured_clips()
     clips, missing = (table[table["slice_file_name"].isin(names)] for table in (release.clips, release.missing))
@@ -84,6 +102,16 @@ def load(where: str | Path = "mini", progress: bool | None = None) -> ClipDatase
 
     Raises:
         DatasetError: If it is not there or cannot be used; the message says what to do.
+
+    Example:
+        >>> import tempfile
+        >>> from course_utils import audio
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     audio.write(f"{root}/audio/fold1/1-3-0-0.wav", [0.0] * 22_050)
+        ...     data = load(root)
+        ...
+        >>> data.clips["class"].tolist()
+        ['dog_bark']
     """
     if where == "mini":
         from course_utils.datasets import mini

@@ -78,6 +78,16 @@ class ClipCache:
             AudioError: If clips cannot be decoded, or are shorter than the table says, and `skip_bad` is false; or if
                 all are. All bad clips are named.
             NoRoomError: If the disk has too little room for the decoded clips.
+
+        Example:
+            >>> import tempfile
+            >>> from course_utils.datasets import open_folder
+            >>> with tempfile.TemporaryDirectory() as root:
+            ...     audio.write(f"{root}/audio/fold1/1-3-0-0.wav", np.full(22_050, 0.1))
+            ...     cache = ClipCache.open(open_folder(root), progress=False)
+            ...
+            >>> len(cache), cache[0].shape, cache.lengths.tolist()
+            (1, (22050,), [22050])
         """
         place = hashlib.sha256(os.fsencode(dataset.root.resolve())).hexdigest()[:8]
         folder = cache_folder() / KIND.shelf / f"{place}-{_fingerprint(dataset)}"

@@ -133,6 +133,11 @@ def plan(seed: int = 0) -> list[Recording]:
 
     Returns:
         The recordings, class by class, fold by fold; each knows its slices.
+
+    Example:
+        >>> recordings = plan()
+        >>> len(recordings), sum(len(recording.slices) for recording in recordings)
+        (180, 603)
     """
     rng = np.random.default_rng([seed, 2**31])
     recordings: list[Recording] = []
@@ -718,6 +723,12 @@ def synthesise(recording: Recording) -> np.ndarray:
 
     Returns:
         Samples, int16 [T] at 22,050 Hz; the same for the same recording, in whatever process.
+
+    Example:
+        >>> dogs = next(recording for recording in plan() if recording.class_id == 3)
+        >>> sound = synthesise(dogs)
+        >>> sound.dtype, len(sound) == round(dogs.seconds * SAMPLE_RATE)
+        (dtype('int16'), True)
     """
     seed, number = recording.seed
     of_place, moment, own_timbre = np.random.SeedSequence([seed, number]).spawn(3)
@@ -857,6 +868,9 @@ def build(root: Path, seed: int = 0, progress: bool | None = None, workers: int 
         FileExistsError: If `root` holds something that is not a finished set.
         NoRoomError: If the disk has too little room.
         OSError: If the disk fills up, or the folder is deleted in the meantime.
+
+    Example:
+        >>> build(Path("data/mini"))  # doctest: +SKIP
     """
     import pandas as pd
 

@@ -87,6 +87,17 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
 
     Raises:
         DatasetError: If the file is no table, a column is missing, or a value is missing or impossible.
+
+    Example:
+        >>> import tempfile
+        >>> clip = {"slice_file_name": "a.wav", "fsID": 7, "start": 0.5, "end": 2.5, "fold": 1, "classID": 0, "class": "dog"}
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     pd.DataFrame([clip]).to_csv(f"{root}/clips.csv", index=False)
+        ...     clips = read_metadata(f"{root}/clips.csv")
+        ...
+        >>> clips[["slice_file_name", "start", "end", "class"]]
+          slice_file_name  start  end class
+        0           a.wav    0.5  2.5   dog
     """
     path = Path(path)
     place = containers.shown(path)
@@ -157,7 +168,13 @@ def _leaves_its_folder(name: str) -> bool:
 
 
 def parse_name(name: str) -> dict[str, int] | None:
-    """Take a file name of UrbanSound8K apart: fsID, classID, occurrence and slice; None if it is not of that form."""
+    """Take a file name of UrbanSound8K apart: fsID, classID, occurrence and slice; None if it is not of that form.
+
+    Example:
+        >>> parse_name("100032-3-0-0.wav")
+        {'fsID': 100032, 'classID': 3, 'occurrence': 0, 'slice': 0}
+        >>> parse_name("dog.wav")
+    """
     match = _NAME.fullmatch(Path(name).stem)
     return {key: int(value) for key, value in match.groupdict().items()} if match else None
 
@@ -166,6 +183,18 @@ def metadata_from_names(root: Path) -> pd.DataFrame:
     """Make the table from names and folders, `audio/foldN/fsID-classID-occurrence-slice.wav`, without any CSV.
 
     Start, end and salience are not in the names and stay NaN. Files with other names are left out.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("1-3-0-0.wav", "2-8-0-0.wav"):  # recording, class, occurrence, slice
+        ...         audio.write(f"{root}/audio/fold1/{name}", np.full(22_050, 0.1))
+        ...     table = metadata_from_names(Path(root))
+        ...
+        >>> table[["slice_file_name", "fsID", "fold", "class"]]
+          slice_file_name  fsID  fold     class
+        0     1-3-0-0.wav     1     1  dog_bark
+        1     2-8-0-0.wav     2     1     siren
     """
     rows = []
     for folder in sorted(root.glob("audio/fold*")):
@@ -195,6 +224,16 @@ def open_folder(root: Path | str, name: str | None = None) -> ClipDataset:
 
     Raises:
         DatasetError: If there is no such folder, no metadata or no clip, or the classes contradict each other.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("1-3-0-0.wav", "2-8-0-0.wav"):  # recording, class, occurrence, slice
+        ...         audio.write(f"{root}/audio/fold1/{name}", np.full(22_050, 0.1))
+        ...     data = open_folder(root, "two clips")
+        ...
+        >>> data
+        two clips: 2 clips, 0.00 h, 2 recordings, 10 classes
     """
     root = Path(root).expanduser()
     if not root.is_dir():

@@ -60,6 +60,9 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool | None =
         DownloadError: If the connection breaks off repeatedly, the disk fills up, or the archive has another sum.
         FolderInUseError: If another process downloads into the folder.
         NoRoomError: If the disk has too little room from the beginning.
+
+    Example:
+        >>> download(Path("data"))  # doctest: +SKIP
     """
     root = Path(root)
     target = root / FOLDER
@@ -86,6 +89,9 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool | None = None)
     Raises:
         DownloadError: If the connection breaks off before; the clips that are out stay, and count the next time.
         FolderInUseError: If another process downloads into the folder.
+
+    Example:
+        >>> stream(Path("data"), clips=1_000)  # doctest: +SKIP
     """
     target = Path(root) / FOLDER
     if len(_clips_in(target)) < clips:

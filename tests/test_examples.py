@@ -1,0 +1,37 @@
+"""The examples in docstrings: every public function of four parts of the package has one, and they run."""
+
+import ast
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "course_utils"
+FILES = [PACKAGE / f"{name}.py" for name in ("evaluation", "features", "mixing")]
+FILES += sorted((PACKAGE / "datasets").glob("*.py"))
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_examples_run(path):
+    module = importlib.import_module(module_of(path))
+    failed, _ = doctest.testmod(module, optionflags=FLAGS)
+    assert not failed
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_every_public_function_has_an_example(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            assert ">>> " in ast.get_docstring(node), node.name
+
+
+def test_an_example_that_is_wrong_is_found():
+    wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+    assert doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(wrong, out=lambda text: None).failed == 1
