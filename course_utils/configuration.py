@@ -116,9 +116,20 @@ class Config:
         bool | None,
         "Draw new training pairs every epoch; None means yes for `official`, no for `random`.",
     ] = None
+    sample_rate: Annotated[int, "Samples per second, in Hz: sounds of another rate are resampled."] = 22_050
     n_fft: Annotated[int, "Samples in a frame, in front of CNN10."] = 1024
     hop_length: Annotated[int, "Samples from one frame to the next: 512 is an overlap of 0.5, 256 of 3/4."] = 512
     n_mels: Annotated[int, "Mel bands, in front of CNN10."] = 64
+    fmin: Annotated[float, "Lower edge of the first band, in Hz."] = 50.0
+    fmax: Annotated[float | None, "Upper edge of the last band, in Hz; None means half the sampling rate."] = None
+    mel_scale: Annotated[Literal["slaney", "htk"], "Which formula for mel: `slaney` or `htk`."] = "slaney"
+    filter_norm: Annotated[
+        Literal["slaney", "none"], "`slaney` gives all mel filters the same area, `none` the same height."
+    ] = "slaney"
+    front_end: Annotated[
+        Literal["log", "pcen"],
+        "What makes loud and soft alike, in front of CNN10: decibels (`log`), or per-channel energy normalisation (`pcen`).",
+    ] = "log"
     noise_snr: Annotated[float | None, "Noise on the mel power while training, in dB; None adds none."] = None
     spec_augment: Annotated[bool, "Mask stripes of the log-mel while training."] = True
     mixup: Annotated[bool, "Mix pairs of training examples, sound and labels."] = False
@@ -169,7 +180,7 @@ class Config:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_kinds(self)
-        for name in ("width", "n_fft", "hop_length", "n_mels", "epochs", "devices"):
+        for name in ("sample_rate", "width", "n_fft", "hop_length", "n_mels", "epochs", "devices"):
             _check_range(self, name, at_least=1)
         _check_range(self, "learning_rate", above=0)
         for name in ("weight_decay", "clip_norm", "patience", "workers"):
@@ -182,6 +193,11 @@ class Config:
             raise ConfigurationError(
                 f"n_mels is {self.n_mels}, but frames of {self.n_fft} samples have only {self.n_fft // 2 + 1} frequencies; "
                 "use fewer mel bands, or longer frames (n_fft)"
+            )
+        if not 0 <= self.fmin < (self.sample_rate / 2 if self.fmax is None else self.fmax) <= self.sample_rate / 2:
+            raise ConfigurationError(
+                f"fmin is {self.fmin:g} and fmax {self.fmax}, in Hz; fmin must be at least 0 and below fmax, and fmax at most "
+                f"half the sampling rate, {self.sample_rate / 2:g}"
             )
         if self.train_share < 1 and self.split != "official":
             raise ConfigurationError("train_share takes whole recordings away, which only the official split can")
@@ -241,9 +257,11 @@ class Config:
         return (1.0 if self.model == "crnn" else 0.0) if self.clip_norm is None else self.clip_norm
 
     @property
-    def mel(self) -> dict[str, int]:
+    def mel(self) -> dict[str, Any]:
         """Arguments of `features.MelSpectrogram` in front of CNN10."""
-        return {"n_fft": self.n_fft, "hop_length": self.hop_length, "n_mels": self.n_mels}
+        names = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "mel_scale")
+        norm = None if self.filter_norm == "none" else self.filter_norm
+        return {name: getattr(self, name) for name in names} | {"norm": norm}
 
     @property
     def draws_fresh_pairs(self) -> bool:

@@ -15,7 +15,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from course_utils import datasets, splits, storage
-from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.files import write_beside
@@ -151,7 +150,7 @@ def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
 def open_clips(config: Config, progress: bool | None = None) -> tuple[ClipDataset, ClipCache]:
     """Open the folder of clips of a run, and its decoded copy."""
     dataset = datasets.load(config.data, progress)
-    return dataset, ClipCache.open(dataset, config.skip_bad, progress)
+    return dataset, ClipCache.open(dataset, config.skip_bad, progress, config.sample_rate)
 
 
 def other_test(
@@ -273,7 +272,7 @@ def loader(
         Batches of `config.batch_size` mixtures, as `mixing.Batch`.
     """
     recipes = {config.recipe, part.recipe} if isinstance(part, LazyMixtures) else {config.recipe}
-    at_least = round(max(recipe.seconds for recipe in recipes) * SAMPLE_RATE)
+    at_least = round(max(recipe.seconds for recipe in recipes) * config.sample_rate)
     if isinstance(part, StoredMixtures) and part.configuration["form"] == "mel":
         at_least = at_least // config.hop_length + 1
     examples = cast(Dataset, part)
@@ -311,6 +310,13 @@ def _prepare_stored(config: Config) -> Mixtures:
     form = whole.configuration["form"]
     if config.model == "crnn" and form == "mel":
         raise DatasetError(f"{config.data}: log-mels; the CRNN listens to waveforms: `mix --form wav` makes them")
+    if (rate := whole.configuration["sample_rate"]) != config.sample_rate:
+        raise DatasetError(
+            f"{config.data}: sounds at {rate:,} Hz, {config.sample_rate:,} asked for; make the set again, or ask for what is "
+            "stored"
+        )
+    if config.front_end == "pcen" and form == "mel":
+        raise DatasetError(f"{config.data}: log-mels; PCEN takes waveforms: `mix --form wav` makes them")
     stored = whole.configuration["mel"]
     differ = [f"{k} {stored[k]} stored, {v} asked for" for k, v in config.mel.items() if stored and stored[k] != v]
     if differ:

@@ -376,6 +376,8 @@ class MelSpectrogram(nn.Module):
         n_mels: Number of bands.
         fmin: Lower edge of the first band, in Hz.
         fmax: Upper edge of the last band, in Hz; None means half the sampling rate.
+        mel_scale: `slaney` or `htk`, see `hz_to_mel`.
+        norm: `slaney` for filters of equal area, None for filters of equal height.
 
     Raises:
         ValueError: If the hop is not positive, or for the reasons of `mel_filterbank`.
@@ -398,14 +400,15 @@ class MelSpectrogram(nn.Module):
         *,
         fmin: float = 50.0,
         fmax: float | None = None,
+        mel_scale: str = "slaney",
+        norm: str | None = "slaney",
     ) -> None:
         super().__init__()
         if hop_length < 1:
             raise ValueError(f"hop_length must be at least 1, not {hop_length}")
         self.n_fft, self.hop_length = n_fft, hop_length
-        self.register_buffer(
-            "filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin=fmin, fmax=fmax), persistent=False
-        )
+        weights = mel_filterbank(sample_rate, n_fft, n_mels, fmin=fmin, fmax=fmax, mel_scale=mel_scale, norm=norm)
+        self.register_buffer("filterbank", weights, persistent=False)
 
     @in_float32
     def forward(self, waveform: Tensor) -> Tensor:
@@ -443,6 +446,68 @@ class LogMel(nn.Module):
         if self.training and self.noise_snr is not None:
             power = add_noise(power, self.noise_snr)
         return power_to_db(power)
+
+
+class PCEN(nn.Module):
+    """Another stage in front of CNN10: per-channel energy normalisation, waveform `[..., T]` to `[..., n_mels, frames]`.
+
+    Each band is divided by its own recent past, a running mean M of its power E, and then compressed:
+
+        (E / (10⁻⁶ + M)^gain + bias)^power − bias^power
+
+    So a steady sound, however loud, fades into the background, and what begins stands out.
+
+    Args:
+        noise_snr: As in `LogMel`.
+        gain: How far the past is divided out; 1 would do so wholly.
+        bias: What is soft beside it is pressed together.
+        power: Of the compression; 0.5 is a square root.
+        time_constant: How far back the past reaches, in seconds.
+        **mel: Arguments of `MelSpectrogram`.
+
+    Example:
+        >>> PCEN(n_mels=64)(torch.zeros(2, 22_050)).shape
+        torch.Size([2, 64, 44])
+
+    Source: Y. Wang et al., "Trainable Frontend for Robust and Far-Field Keyword Spotting", ICASSP 2017; the numbers are
+    librosa's.
+    """
+
+    def __init__(
+        self,
+        noise_snr: float | None = None,
+        *,
+        gain: float = 0.98,
+        bias: float = 2.0,
+        power: float = 0.5,
+        time_constant: float = 0.4,
+        **mel: Any,
+    ) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(**mel)
+        self.noise_snr, self.gain, self.bias, self.power = noise_snr, gain, bias, power
+        frames = time_constant * mel.get("sample_rate", SAMPLE_RATE) / self.mel.hop_length
+        self.share = (math.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)  # what a frame adds to the running mean
+
+    @in_float32
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return the normalised mel power."""
+        energy = self.mel(waveform)
+        if self.training and self.noise_snr is not None:
+            energy = add_noise(energy, self.noise_snr)
+        ratio = energy * (1e-6 + self.running_mean(energy)) ** -self.gain
+        return (ratio + self.bias) ** self.power - self.bias**self.power
+
+    def running_mean(self, energy: Tensor) -> Tensor:
+        """Return the exponentially weighted mean over the past of every band, `[..., n_mels, frames]`.
+
+        It begins at the first frame, and moves by `share` of the way to every further one.
+        """
+        age = torch.arange(energy.shape[-1], device=energy.device)
+        age = (age - age[:, None]).to(energy.dtype)  # [past frame, present frame]
+        weights = torch.where(age < 0, 0.0, self.share * (1 - self.share) ** age.clamp(min=0))
+        weights[0] = (1 - self.share) ** age[0]
+        return energy @ weights
 
 
 def add_noise(mel: Tensor, snr: float, generator: torch.Generator | None = None) -> Tensor:

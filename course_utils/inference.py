@@ -14,7 +14,6 @@ from torch import nn
 
 from course_utils import audio, containers, datasets, evaluation, training
 from course_utils import data as run_data
-from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.data import Mixtures
 from course_utils.datasets import DatasetError
@@ -76,7 +75,7 @@ def probabilities(
 
     Args:
         network: As `training.load_network` gives it.
-        waveforms: `[B, T]`, at 22,050 Hz.
+        waveforms: `[B, T]`, at `config.sample_rate`.
         config: Of the run.
         taxonomy: The classes.
         lengths: How many samples of each are sound, `[B]`; all if not given.
@@ -129,18 +128,18 @@ def predict(
     network.to(training.device_of(config))
     window = config.recipe.seconds if window is None else window
     hop = window / 2 if hop is None else hop
-    if not 1 / SAMPLE_RATE <= hop <= window < np.inf:
+    if not 1 / config.sample_rate <= hop <= window < np.inf:
         raise ConfigurationError(
             f"hop and window are seconds, and a hop is at most a window, else parts are skipped; got hop {hop}, "
             f"window {window}"
         )
     seconds = audio.duration(path)
     count = 1 + max(0, int(np.ceil((seconds - window) / hop - 1e-9)))
-    starts, samples, rows = hop * np.arange(count), round(window * SAMPLE_RATE), []
+    starts, samples, rows = hop * np.arange(count), round(window * config.sample_rate), []
     starts[-1] = max(0.0, min(starts[-1], seconds - window))  # the last window ends with the recording
     parts = np.split(starts, range(_WINDOWS_AT_ONCE, count, _WINDOWS_AT_ONCE))
     for some in bar(parts, "listen", unit="part", progress=progress):
-        sounds = [audio.read(path, start=start, seconds=window)[:samples] for start in some]
+        sounds = [audio.read(path, config.sample_rate, start, window)[:samples] for start in some]
         filled = np.stack([audio.fit_length(sound, samples) for sound in sounds])
         rows.append(
             probabilities(network, filled, config, taxonomy, lengths=np.array([len(sound) for sound in sounds]))

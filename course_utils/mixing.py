@@ -205,7 +205,14 @@ def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: i
 
 
 def render(
-    cache: ClipCache, first: int, second: int, recipe: Recipe, *, snr: float = 0.0, onset: float = 0.0
+    cache: ClipCache,
+    first: int,
+    second: int,
+    recipe: Recipe,
+    *,
+    snr: float = 0.0,
+    onset: float = 0.0,
+    sample_rate: int = SAMPLE_RATE,
 ) -> np.ndarray:
     """Render one mixture.
 
@@ -216,6 +223,7 @@ def render(
         recipe: How to join them.
         snr: Of an overlay, see `overlay`.
         onset: Of an overlay, see `overlay`.
+        sample_rate: Of the clips, in Hz.
 
     Returns:
         Waveform, float32 `[T]`: the sum of both lengths for `concatenate`, two slots for `slots`, up to the end of the clip
@@ -230,16 +238,18 @@ def render(
     """
     clips = [cache[first], cache[second]]
     if recipe.joint == "overlay":
-        return overlay(clips[0], clips[1], snr, onset)
+        return overlay(clips[0], clips[1], snr, onset, sample_rate)
     if recipe.equalize_energy:
         clips = equalize_energy(clips[0], clips[1])
     if recipe.joint == "slots":
-        slot = round(recipe.slot_seconds * SAMPLE_RATE)
+        slot = round(recipe.slot_seconds * sample_rate)
         clips = [audio.fit_length(clip, slot) for clip in clips]
     return np.concatenate(clips)
 
 
-def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> np.ndarray:
+def overlay(
+    first: np.ndarray, second: np.ndarray, snr: float, onset: float, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
     """Add a second waveform to a first, which keeps its level.
 
     If one is silent, of a mean power below −100 dB, the second keeps its level as well.
@@ -249,6 +259,7 @@ def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> 
         second: Samples, float32 `[T2]`.
         snr: Mean power of the first over mean power of the second, each over its own length, in dB.
         onset: Where the second begins, in seconds.
+        sample_rate: Of both, in Hz.
 
     Returns:
         Samples, float32 `[max(T1, onset + T2)]`; they may go beyond −1 … 1.
@@ -263,7 +274,7 @@ def overlay(first: np.ndarray, second: np.ndarray, snr: float, onset: float) -> 
     """
     powers = [_power(clip) for clip in (first, second)]
     gain = np.sqrt(powers[0] / powers[1]) * 10 ** (-snr / 20) if min(powers) >= SILENCE else 1.0
-    start = round(onset * SAMPLE_RATE)
+    start = round(onset * sample_rate)
     mixture = audio.fit_length(first, max(len(first), start + len(second))).copy()
     mixture[start : start + len(second)] += second * np.float32(gain)
     return mixture
@@ -348,7 +359,7 @@ class LazyMixtures(Dataset):
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return a waveform `[T]` and its combination ID."""
         (first, second), (snr, onset) = self._pairs[row], self._levels[row]
-        sound = render(self.cache, first, second, self.recipe, snr=snr, onset=onset)
+        sound = render(self.cache, first, second, self.recipe, snr=snr, onset=onset, sample_rate=self.cache.sample_rate)
         return torch.from_numpy(sound), int(self._combinations[row])
 
     @property
@@ -373,9 +384,9 @@ def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarr
     """
     first, second = cache.lengths[plan[["first", "second"]].to_numpy()].T
     if recipe.joint == "slots":
-        return np.full(len(plan), 2 * round(recipe.slot_seconds * SAMPLE_RATE))
+        return np.full(len(plan), 2 * round(recipe.slot_seconds * cache.sample_rate))
     if recipe.joint == "overlay":
-        onsets = np.rint(plan["onset"].to_numpy() * SAMPLE_RATE).astype(np.int64)
+        onsets = np.rint(plan["onset"].to_numpy() * cache.sample_rate).astype(np.int64)
         return np.maximum(first, onsets + second)
     return first + second
 

@@ -214,14 +214,22 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
         yield f"<article>\n<h3>{place}. {escape(taxonomy.name(combination))}</h3>\n<p>{lines}</p>"
         yield _figure(
             "",
-            partial(plots.log_mel, decibels, hop_length=result.config.hop_length),
+            partial(
+                plots.log_mel,
+                decibels,
+                hop_length=result.config.hop_length,
+                fmin=result.config.fmin,
+                sample_rate=result.config.sample_rate,
+            ),
             (WIDTH, 1.9),
             alt=f"Log-mel of {first} and {second}.",
             see=f"{first} begins at the left, and {second} {later}; bright is loud, low frequencies are below.",
         )
         if has_sound:
-            is_long = len(sound) > HEARD * SAMPLE_RATE
-            yield audio.player(sound[: HEARD * SAMPLE_RATE], f"the first {HEARD} s" if is_long else "")
+            rate = result.config.sample_rate
+            is_long = len(sound) > HEARD * rate
+            heard = audio.resample(np.asarray(sound[: HEARD * rate]), rate, SAMPLE_RATE)  # not every rate can be played
+            yield audio.player(heard, f"the first {HEARD} s" if is_long else "")
         yield "</article>"
     yield "</div>"
 

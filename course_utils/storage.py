@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from course_utils import audio, splits
-from course_utils.audio import SAMPLE_RATE
 from course_utils.configuration import Recipe, with_current_names
 from course_utils.datasets import COLUMNS, ClipCache, DatasetError
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
@@ -96,15 +95,17 @@ def write_set(
     if form not in ("mel", "wav"):
         raise DatasetError(f"the stored form is 'mel' or 'wav', not {form!r}")
     out, mel = Path(out), dict(mel or {})
-    frames = MelSpectrogram(**mel)  # it refuses impossible values, before anything is deleted
+    frames = MelSpectrogram(
+        **({"sample_rate": cache.sample_rate} | mel)
+    )  # it refuses impossible values, before anything is deleted
     if noise_snr is not None:
         add_noise(torch.ones(1, 1), noise_snr)
     configuration = {
         "format": FORMAT,
         "form": form,
-        "sample_rate": SAMPLE_RATE,
+        "sample_rate": cache.sample_rate,
         "recipe": asdict(recipe),
-        "mel": _DEFAULT_MEL | mel if form == "mel" else {},
+        "mel": _DEFAULT_MEL | {"sample_rate": cache.sample_rate} | mel if form == "mel" else {},
         "noise_snr": noise_snr if form == "mel" else None,
         "seed": seed,
         "split": dict(split or {}),
@@ -162,11 +163,11 @@ def _write_files(
         if path.is_file() and _checksum(path) == known.get(file):
             return known[file]
         sounds = (
-            render(cache, first, second, recipe, snr=snr, onset=onset)
+            render(cache, first, second, recipe, snr=snr, onset=onset, sample_rate=cache.sample_rate)
             for (first, second), (snr, onset) in zip(pairs[list(rows)], levels[list(rows)], strict=True)
         )
         if form == "wav":
-            _save_wav(path, *sounds)
+            _save_wav(path, next(sounds), cache.sample_rate)
         else:
             _save_shard(path, sounds, frames, noise_snr, seeds=[seed * len(plan) + row for row in rows])
         checksum = _checksum(path)
@@ -240,7 +241,8 @@ class StoredMixtures(Dataset):
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return a log-mel `[n_mels, frames]` or a waveform `[T]`, and its combination ID."""
         if self.configuration["form"] == "wav":
-            sound = torch.from_numpy(audio.read(self._checked(self._files[row], self._checksums[row])))
+            path = self._checked(self._files[row], self._checksums[row])
+            sound = torch.from_numpy(audio.read(path, self.configuration["sample_rate"]))
         else:
             sound = torch.from_numpy(self._mels[self.plan.index[row]].astype(np.float32) / _CENTIBEL)
         return sound, int(self._combinations[row])
@@ -383,8 +385,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         found = None
     if not isinstance(found, dict) or "format" not in found:
         raise DatasetError(f"{path}: damaged, or of something else; if it is of a set, delete {path.parent}")
-    if "recipe" in found:
+    if "recipe" in found:  # an old set may lack what has come since, and have what is called otherwise now
         found["recipe"] = with_current_names(found["recipe"])
+        found["mel"] = found["mel"] and _DEFAULT_MEL | found["mel"]
     return found
 
 
@@ -430,7 +433,7 @@ def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:
     return pd.concat([plan[own].reset_index(drop=True), *sides], axis=1)
 
 
-def _save_wav(path: Path, mixture: np.ndarray) -> None:
+def _save_wav(path: Path, mixture: np.ndarray, sample_rate: int) -> None:
     audio.write(path, mixture / max(1.0, float(np.abs(mixture).max(initial=0.0))))
 
 

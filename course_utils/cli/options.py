@@ -23,10 +23,10 @@ _RECIPE = Config(data="").recipe
 _OF_RECIPE = {field.name for field in dataclasses.fields(Recipe)}
 _OF_CONFIG = {field.name for field in dataclasses.fields(Config)}
 _FOLDS = ("train_folds", "valid_folds", "test_folds")
-_OF_LOG_MEL = ("n_fft", "hop_length", "n_mels", "noise_snr")
+_OF_LOG_MEL = ("n_fft", "hop_length", "n_mels", "fmin", "fmax", "mel_scale", "filter_norm", "noise_snr")
 # What only one of several choices uses: an option of another one would be ignored.
 _ONLY_FOR = {
-    ("model", "cnn10"): ("width", *_OF_LOG_MEL, "spec_augment"),
+    ("model", "cnn10"): ("width", *_OF_LOG_MEL, "front_end", "spec_augment"),
     ("model", "crnn"): ("norm", "time_pooling", "readout"),
     ("joint", "overlay"): ("snr_range", "max_onset"),
     ("form", "mel"): _OF_LOG_MEL,
@@ -68,6 +68,10 @@ class LogMelOptions:
     n_fft: Annotated[int, _option("n_fft")] = Config.n_fft
     hop_length: Annotated[int, _option("hop_length")] = Config.hop_length
     n_mels: Annotated[int, _option("n_mels")] = Config.n_mels
+    fmin: Annotated[float, _option("fmin")] = Config.fmin
+    fmax: Annotated[float | None, _option("fmax")] = Config.fmax
+    mel_scale: Annotated[Literal["slaney", "htk"], _option("mel_scale")] = Config.mel_scale
+    filter_norm: Annotated[Literal["slaney", "none"], _option("filter_norm")] = Config.filter_norm
     noise_snr: Annotated[float | None, _option("noise_snr")] = Config.noise_snr
 
 
@@ -77,6 +81,7 @@ class ShareOptions:
 
     valid_fraction: Annotated[float, _option("valid_fraction")] = Config.valid_fraction
     seed: Annotated[int, _option("seed")] = Config.seed
+    sample_rate: Annotated[int, _option("sample_rate")] = Config.sample_rate
     skip_bad: Annotated[bool, _option("skip_bad")] = Config.skip_bad
 
 
@@ -124,6 +129,7 @@ class TrainingOptions(MachineOptions):
     readout: Annotated[Literal["last", "mean", "attention"], _option("readout")] = Config.readout
     train_share: Annotated[float, _option("train_share")] = Config.train_share
     fresh_pairs: Annotated[bool | None, _option("fresh_pairs")] = Config.fresh_pairs
+    front_end: Annotated[Literal["log", "pcen"], _option("front_end")] = Config.front_end
     spec_augment: Annotated[bool, _option("spec_augment")] = Config.spec_augment
     mixup: Annotated[bool, _option("mixup")] = Config.mixup
     pos_weight: Annotated[bool, _option("pos_weight")] = Config.pos_weight
@@ -232,7 +238,9 @@ def _stored_options(data: str, options: dict[str, Any], context: typer.Context) 
     from course_utils.storage import read_configuration
 
     made = read_configuration(data)
-    stored = {**made["recipe"], **made["mel"], **made["split"]}
+    stored = {**made["recipe"], **made["mel"], **made["split"], "sample_rate": made["sample_rate"]}
+    if made["form"] == "mel":
+        stored["filter_norm"] = stored.pop("norm") or "none"
     stored |= {name: tuple(value or ()) for name, value in stored.items() if name.endswith("_folds")}
     if made["form"] == "mel":
         stored["noise_snr"] = made["noise_snr"]

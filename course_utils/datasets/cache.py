@@ -48,6 +48,7 @@ class ClipCache:
         digest: Of all samples: other sound has another one.
         levels: RMS of each clip, and RMS of the differences of its neighbouring samples, float32 `[n, 2]`: other sound has
             others, and another decoder of the same file the same but for rounding. None if nobody has measured them.
+        sample_rate: Of the samples, in Hz.
     """
 
     clips: pd.DataFrame
@@ -57,19 +58,27 @@ class ClipCache:
     bad: dict[str, str]
     digest: str
     levels: np.ndarray | None = None
+    sample_rate: int = SAMPLE_RATE
 
     def __repr__(self) -> str:
         """Say how much sound there is, and not where."""
-        return f"decoded clips: {len(self):,}, {self.lengths.sum() / SAMPLE_RATE / 3600:.2f} h"
+        return f"decoded clips: {len(self):,}, {self.lengths.sum() / self.sample_rate / 3600:.2f} h"
 
     @classmethod
-    def open(cls, dataset: ClipDataset, skip_bad: bool = False, progress: bool | None = None) -> ClipCache:
+    def open(
+        cls,
+        dataset: ClipDataset,
+        skip_bad: bool = False,
+        progress: bool | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> ClipCache:
         """Open the decoded copy of a data set; make it first if there is none, or if a file has changed.
 
         Args:
             dataset: The clips.
             skip_bad: Leave out clips that cannot be decoded or are cut off, with a warning, instead of raising.
             progress: Show a progress bar while decoding; None: only in a terminal.
+            sample_rate: The rate wanted, in Hz; each has a decoded copy of its own.
 
         Returns:
             The cache; its rows are those of `dataset.clips` less the bad ones.
@@ -90,17 +99,17 @@ class ClipCache:
             (1, (22050,), [22050])
         """
         place = hashlib.sha256(os.fsencode(dataset.root.resolve())).hexdigest()[:8]
-        folder = cache_folder() / KIND.shelf / f"{place}-{_fingerprint(dataset)}"
+        folder = cache_folder() / KIND.shelf / f"{place}-{_fingerprint(dataset, sample_rate)}"
         delete_abandoned(folder.parent)
         if not (folder / "index.json").is_file():
-            need_room(folder.parent, dataset.clips["duration"].sum() * SAMPLE_RATE * _SAMPLE_BYTES)
-            _build(folder, dataset, progress)
+            need_room(folder.parent, dataset.clips["duration"].sum() * sample_rate * _SAMPLE_BYTES)
+            _build(folder, dataset, sample_rate, progress)
             _delete_others(folder, place)
         with contextlib.suppress(OSError):  # a cache that others share may be read-only
             os.utime(folder / "index.json")  # opened now
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         lengths = np.array(index["lengths"], np.int64)
-        bad = index["bad"] | _cut_off(dataset, lengths, index["bad"])
+        bad = index["bad"] | _cut_off(dataset, lengths / sample_rate, index["bad"])
         if bad:
             shown = [f"  {reason}" for reason in list(bad.values())[:10]]
             shown += [f"  … and {len(bad) - 10} more"] if len(bad) > 10 else []
@@ -110,10 +119,10 @@ class ClipCache:
             log.warning("%s\nThey are left out.", message)
         good = ~dataset.clips["path"].isin(list(bad)).to_numpy()
         clips = dataset.clips[good].reset_index(drop=True)
-        clips["duration"] = lengths[good] / SAMPLE_RATE
+        clips["duration"] = lengths[good] / sample_rate
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         levels = np.array(index["levels"], np.float32).reshape(-1, 2)
-        return cls(clips, folder, offsets[good], lengths[good], bad, index["digest"], levels[good])
+        return cls(clips, folder, offsets[good], lengths[good], bad, index["digest"], levels[good], sample_rate)
 
     def examples(self, fold: int | None = None) -> dict[str, int]:
         """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
@@ -136,7 +145,7 @@ class ClipCache:
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Return the waveform of one clip, float32 `[T]`, at 22,050 Hz.
+        """Return the waveform of one clip, float32 `[T]`, at `sample_rate`.
 
         Raises:
             AudioError: If the decoded copy is gone or cut off.
@@ -153,8 +162,8 @@ class ClipCache:
         return samples
 
 
-def _fingerprint(dataset: ClipDataset) -> str:
-    digest = hashlib.sha256(f"{VERSION} {SAMPLE_RATE}".encode())
+def _fingerprint(dataset: ClipDataset, sample_rate: int) -> str:
+    digest = hashlib.sha256(f"{VERSION} {sample_rate}".encode())
     for row, name in enumerate(dataset.clips["path"]):
         digest.update(os.fsencode(name))
         try:
@@ -165,26 +174,26 @@ def _fingerprint(dataset: ClipDataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def _cut_off(dataset: ClipDataset, lengths: np.ndarray, bad: dict[str, str]) -> dict[str, str]:
+def _cut_off(dataset: ClipDataset, seconds: np.ndarray, bad: dict[str, str]) -> dict[str, str]:
     """Return the clips that were decoded and are shorter than the table says: path → reason."""
     wanted = (dataset.clips["end"] - dataset.clips["start"]).to_numpy(np.float64)
     found = {}
-    for row in np.flatnonzero(lengths / SAMPLE_RATE < wanted - _LACKING):  # nowhere where the table does not say
+    for row in np.flatnonzero(seconds < wanted - _LACKING):  # nowhere where the table does not say
         name = dataset.clips["path"][row]
         if name not in bad:
             found[name] = (
                 f"{containers.shown(dataset.path(int(row)))}: cut off: the table says {wanted[row]:.2f} s, the file holds "
-                f"{lengths[row] / SAMPLE_RATE:.2f} s; copy or download it again"
+                f"{seconds[row]:.2f} s; copy or download it again"
             )
     return found
 
 
-def _build(folder: Path, dataset: ClipDataset, progress: bool | None) -> None:
+def _build(folder: Path, dataset: ClipDataset, sample_rate: int, progress: bool | None) -> None:
     names = dataset.clips["path"].tolist()
     with build_beside(folder) as partial:
         lengths, levels, bad, digest = [], [], {}, hashlib.sha256()
         with (partial / "samples.float32").open("wb") as file:
-            clips = _decoded([dataset.path(row) for row in range(len(names))])
+            clips = _decoded([dataset.path(row) for row in range(len(names))], sample_rate)
             shown = bar(clips, "decode", total=len(names), unit="clip", progress=progress)
             for name, clip in zip(names, shown, strict=True):
                 if isinstance(clip, AudioError):
@@ -204,10 +213,10 @@ def _rms(samples: np.ndarray) -> float:
     return float(f"{np.sqrt(np.mean(np.square(samples, dtype=np.float64))):.6g}") if len(samples) else 0.0
 
 
-def _decoded(paths: list[Path]) -> Iterator[np.ndarray | AudioError]:
+def _decoded(paths: list[Path], sample_rate: int) -> Iterator[np.ndarray | AudioError]:
     def decode(path: Path) -> np.ndarray | AudioError:
         try:
-            return audio.read(path)
+            return audio.read(path, sample_rate)
         except AudioError as error:
             return error
 

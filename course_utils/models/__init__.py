@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from course_utils.configuration import Config, ConfigurationError
-from course_utils.features import LogMel, SpecAugment
+from course_utils.features import PCEN, LogMel, SpecAugment
 from course_utils.models.cnn10 import CNN10, cnn10
 from course_utils.models.crnn import CRNN, crnn
 from course_utils.taxonomy import Taxonomy
@@ -42,11 +42,12 @@ class OnLogMel(nn.Module):
 
 def _build_cnn10(config: Config, outputs: int) -> nn.Module:
     augment = SpecAugment() if config.spec_augment else nn.Identity()
-    return OnLogMel(cnn10(outputs, config.width, config.n_mels), LogMel(config.noise_snr, **config.mel), augment)
+    front_end = {"log": LogMel, "pcen": PCEN}[config.front_end]
+    return OnLogMel(cnn10(outputs, config.width, config.n_mels), front_end(config.noise_snr, **config.mel), augment)
 
 
 def _build_crnn(config: Config, outputs: int) -> nn.Module:
-    return crnn(outputs, config.norm, config.time_pooling, config.readout)
+    return crnn(outputs, config.norm, config.time_pooling, config.readout, sample_rate=config.sample_rate)
 
 
 _builders: dict[str, Builder] = {"cnn10": _build_cnn10, "crnn": _build_crnn}

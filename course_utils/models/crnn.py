@@ -26,6 +26,7 @@ class MelspectrogramStretch(nn.Module):
         probability: Of stretching a batch.
         spread: The rate is drawn from 1 − spread … 1 + spread.
         norm: `db` takes decibels; `whiten` sets mean and deviation of each example to 0 and 1, without a logarithm.
+        sample_rate: Of the waveforms, in Hz.
 
     Lesson: 08_crnn
     """
@@ -41,13 +42,14 @@ class MelspectrogramStretch(nn.Module):
         probability: float = 0.4,
         spread: float = 0.4,
         norm: Literal["db", "whiten"] = "db",
+        sample_rate: int = SAMPLE_RATE,
     ) -> None:
         super().__init__()
         if norm not in ("db", "whiten"):
             raise ValueError(f"norm is 'db' or 'whiten', not {norm!r}")
         self.n_fft, self.hop_length, self.norm = n_fft, hop_length, norm
         self.probability, self.spread = probability, spread
-        self.register_buffer("filterbank", mel_filterbank(SAMPLE_RATE, n_fft, n_mels, fmin=0.0), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(sample_rate, n_fft, n_mels, fmin=0.0), persistent=False)
 
     @in_float32
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,6 +83,7 @@ class CRNN(nn.Module):
         time_pooling: `report` pools time as frequency, by 3, 4 and 4: two steps of 8 s. `fine` pools it by 1, 2 and 2.
         readout: Which weights: `last` takes the last valid step, as the report; `mean` all valid steps alike;
             `attention` learns which.
+        sample_rate: Of the waveforms, in Hz.
 
     Raises:
         ValueError: If an option is not one of these.
@@ -99,6 +102,8 @@ class CRNN(nn.Module):
         norm: Literal["db", "whiten"] = "db",
         time_pooling: Literal["report", "fine"] = "report",
         readout: Literal["last", "mean", "attention"] = "last",
+        *,
+        sample_rate: int = SAMPLE_RATE,
     ) -> None:
         super().__init__()
         if time_pooling not in self.time_poolings or readout not in self.readouts:
@@ -107,7 +112,7 @@ class CRNN(nn.Module):
                 f"not {time_pooling!r} and {readout!r}"
             )
         self.readout, self.poolings = readout, self.time_poolings[time_pooling]
-        self.spectrogram = MelspectrogramStretch(norm=norm)
+        self.spectrogram = MelspectrogramStretch(norm=norm, sample_rate=sample_rate)
         self.convolutions = nn.ModuleList()
         ins_and_outs = zip((1, *self.channels[:-1]), self.channels, strict=True)
         for (inputs, channels), *pooling in zip(ins_and_outs, self.frequency_poolings, self.poolings, strict=True):
@@ -185,9 +190,11 @@ def crnn(
     norm: Literal["db", "whiten"] = "db",
     time_pooling: Literal["report", "fine"] = "report",
     readout: Literal["last", "mean", "attention"] = "last",
+    *,
+    sample_rate: int = SAMPLE_RATE,
 ) -> CRNN:
     """Build the CRNN: 256,266 parameters with 10 classes, 262,071 with 55; attention has 129 more."""
-    return CRNN(classes, norm, time_pooling, readout)
+    return CRNN(classes, norm, time_pooling, readout, sample_rate=sample_rate)
 
 
 def _whiten(mel: Tensor, valid: Tensor) -> Tensor:
