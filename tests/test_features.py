@@ -3,6 +3,7 @@ import warnings
 import librosa
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 from course_utils import audio, features
@@ -457,3 +458,22 @@ def test_the_front_end_adds_noise_only_while_training():
 def test_noise_without_a_level_is_refused(snr):
     with pytest.raises(ValueError, match=f"^snr must be a number, not {snr}$"):
         features.add_noise(torch.ones(2, 2), snr)
+
+
+def test_pcen_equals_librosa(clips):
+    ours = features.PCEN(n_mels=40)
+    for clip in clips:
+        energy = ours.mel(torch.as_tensor(clip)[None])[0].double().numpy()
+        begins = scipy.signal.lfilter_zi([ours.share], [1, ours.share - 1])[None] * energy[:, :1]  # at the first frame
+        theirs = librosa.pcen(energy, sr=22_050, hop_length=512, zi=begins)
+        assert np.abs(ours(torch.as_tensor(clip)[None])[0].numpy() - theirs).max() < 1e-4
+
+
+def test_pcen_lets_a_steady_sound_fade_and_a_new_one_stand_out():
+    pcen = features.PCEN(n_mels=8)
+    pcen.mel = torch.nn.Identity()
+    energy = torch.full((1, 8, 200), 100.0)
+    energy[:, 3, 150:] = 1e4
+    out = pcen(energy)[0]
+    assert torch.allclose(out[0, 1:150], out[0, 1], atol=1e-3) and out[3, 150] > 5 * out[0, 150]
+    assert out[3, 199] < out[3, 150] / 2
