@@ -22,7 +22,7 @@ from course_utils import datasets, files
 from course_utils.datasets import default_root, mini
 
 ROOT = Path(__file__).resolve().parents[1]
-LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*.ipynb"))
 CHOSEN = sorted((ROOT / "notebooks").glob(os.environ.get("COURSE_ALONE", "02_*").removesuffix(".ipynb") + ".ipynb"))
 READY = default_root("mini")  # where `make lab` has made it; the tests have caches of their own
 

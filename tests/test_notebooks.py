@@ -16,7 +16,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+APPENDICES = sorted((ROOT / "notebooks").glob("[A-Z]*.ipynb"))
 
 
 PLACES = r"/(?:root|home|tmp|Users|var)/\w+|[A-Z]:\\+\w+"  # folders of somebody's machine
@@ -206,10 +207,30 @@ def test_form(path, rule):
     rule(nbformat.read(path, as_version=4))
 
 
+OF_LESSONS = (has_exercises_as_blank_check_and_solution, has_the_sections_of_a_lesson)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in OF_LESSONS], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", APPENDICES, ids=lambda path: path.stem)
+def test_form_of_an_appendix(path, rule):
+    rule(nbformat.read(path, as_version=4))
+
+
 def test_lessons_are_numbered_without_a_gap_and_listed_in_the_readme():
     assert NOTEBOOKS and [int(path.name[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"(notebooks/{path.name})" in readme for path in NOTEBOOKS)
+
+
+def test_appendices_have_a_letter_and_a_number_and_a_list_of_their_own_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = readme.partition("### Appendices")[2].partition("\n#")[0]
+    for path in APPENDICES:
+        mark, title = path.name[:2], nbformat.read(path, as_version=4).cells[0].source
+        assert (
+            re.fullmatch(r"[A-Z]\d", mark) and title.startswith(f"# {mark}. ") and f"(notebooks/{path.name})" in listed
+        )
+    assert set(path.name for path in (ROOT / "notebooks").glob("*.ipynb")) == {p.name for p in NOTEBOOKS + APPENDICES}
 
 
 # --- Every rule can fail --------------------------------------------------------------------------------------------
