@@ -14,7 +14,7 @@ from course_utils.datasets import ClipCache, open_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = (
-    "import os\nfrom course_utils import datasets, experiment, features, training\n"
+    "import os\nfrom course_utils import datasets, features, training\nfrom course_utils.data import prepare\n"
     "from course_utils.configuration import Config, Recipe",
     "data = datasets.load(os.environ['AUTHORS_CLIPS'])\nprint(data.describe())",
     "cache = datasets.ClipCache.open(data)\nlen(cache)",
@@ -23,7 +23,7 @@ CELLS = (
     "cache",
     "features.mel_filterbank(n_fft=256, n_mels=128).shape",
     "config = Config(str(data.root), width=2, n_mels=16, recipe=Recipe(joint='slots', slot_seconds=0.5), test_folds=(3,),"
-    " epochs=1, accelerator='cpu')\nmixtures = run_data.prepare(config)\nprint(*mixtures.notes, sep='\\n')\nmixtures",
+    " epochs=1, accelerator='cpu')\nmixtures = prepare(config)\nprint(*mixtures.notes, sep='\\n')\nmixtures",
     "state = training.train(config, os.environ['AUTHORS_RUN'])\nstate.epoch",
 )
 SANITIZED = (

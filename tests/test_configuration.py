@@ -129,7 +129,9 @@ def test_properties_that_follow_from_the_fields():
     assert Config(data="x", model="crnn").clips_gradients_at == 1 and Config(data="x").clips_gradients_at == 0
     assert Config(data="x", model="crnn", clip_norm=0).clips_gradients_at == 0
     assert Config(data="x", clip_norm=2.5).clips_gradients_at == 2.5
-    assert Config(data="x", n_fft=512).mel == {"n_fft": 512, "hop_length": 512, "n_mels": 64}
+    ours = {"sample_rate": 22_050, "n_fft": 512, "hop_length": 512, "n_mels": 64, "fmin": 50.0, "fmax": None}
+    assert Config(data="x", n_fft=512).mel == ours | {"mel_scale": "slaney", "norm": "slaney"}
+    assert Config(data="x", filter_norm="none").mel["norm"] is None
 
 
 def test_every_field_is_described():

@@ -143,9 +143,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_epochs_before(tmp_
     config = quick(tones, epochs=3)
     steps = []
 
-    def spoil(*arguments):
+    def spoil(*arguments, **parts):
         steps.append(1)
-        loss = training_step(*arguments)
+        loss = training_step(*arguments, **parts)
         return loss if len(steps) < 9 else loss * torch.nan
 
     training_step = training.training_step

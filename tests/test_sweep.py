@@ -61,7 +61,7 @@ def swept(tones, tmp_path_factory):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained"))
 
 
 def pretend(monkeypatch, score):
@@ -340,7 +340,7 @@ def meet(config, out, *rest, **own):
     return train(config, out, *rest, **own)
 
 training.run.save, training.run.examples_of, training.train = saved, drawn, meet
-sweep.run_sweep(Config.from_dict(config), folder, trials, "a command", False, say)
+sweep.run_sweep(Config.from_dict(config), folder, trials, command="a command", progress=False, say=say)
 """
 
 
@@ -412,7 +412,7 @@ def test_the_command_writes_results_and_names_itself(tones, tmp_path, monkeypatc
 
 
 def test_a_stopped_command_says_that_it_goes_on(tones, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "train", lambda *_: training.State(interrupted=True))
+    monkeypatch.setattr(training, "train", lambda *_, **__: training.State(interrupted=True))
     command = ["sweep", "--data", str(tones), "--out", str(tmp_path), "--trials", "2", "--test-folds", "3"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 130 and "the same command goes on from there" in result.output
@@ -441,10 +441,10 @@ def test_what_a_lesson_loads_was_made_by_a_sweep(name):
 def test_a_trial_that_does_not_fit_is_left_out(base, tmp_path, monkeypatch):
     train = training.train
 
-    def full(config, folder, *rest):
+    def full(config, folder, *rest, **own):
         if Path(folder).name == "0001":
             raise RuntimeError("CUDA out of memory")
-        return train(config, folder, *rest)
+        return train(config, folder, *rest, **own)
 
     monkeypatch.setattr(training, "train", full)
     found, said = run(base, tmp_path, 3)

@@ -181,8 +181,8 @@ def test_a_validation_that_is_not_finite_stops_the_run(tmp_path, tones, monkeypa
 def test_a_weight_that_is_not_finite_is_not_kept(tmp_path, tones, monkeypatch):
     training_step = training.training_step
 
-    def spoil(model, *arguments):
-        loss = training_step(model, *arguments)
+    def spoil(model, *arguments, **parts):
+        loss = training_step(model, *arguments, **parts)
         next(model.parameters()).data.view(-1)[0] = torch.inf
         return loss.nan_to_num()
 
