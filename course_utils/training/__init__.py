@@ -5,7 +5,7 @@
 
 from course_utils.training.checkpoints import load_checkpoint, load_network, other_data
 from course_utils.training.devices import device_of, make_backward, make_fabric, precision_of, seed_everything
-from course_utils.training.history import State, scored_epoch
+from course_utils.training.history import State, is_stale, scored_epoch
 from course_utils.training.loop import (
     DivergedError,
     Scores,
@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "device_of",
     "examples_of",
+    "is_stale",
     "load_checkpoint",
     "load_network",
     "make_backward",
