@@ -207,7 +207,7 @@ def test_form(path, rule):
     rule(nbformat.read(path, as_version=4))
 
 
-OF_LESSONS = (has_exercises_as_blank_check_and_solution, has_the_sections_of_a_lesson)
+OF_LESSONS = (has_exercises_as_blank_check_and_solution, has_the_sections_of_a_lesson, is_small)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in OF_LESSONS], ids=lambda rule: rule.__name__)

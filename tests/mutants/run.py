@@ -30,7 +30,8 @@ EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 NEEDED = ("course_utils", "tests", "figures", "conftest.py", "pyproject.toml")  # what the tests need of the repository
 # Module → how many mutants, and the files of its tests. The slowest tests begin.
 MODULES: dict[str, tuple[int, tuple[str, ...]]] = {
-    "training": (20, ("training", "precision")),
+    "training.run": (14, ("training", "precision")),
+    "training.loop": (10, ("training", "precision")),
     "storage": (30, ("storage",)),
     "evaluation": (80, ("evaluation",)),
     "mixing": (80, ("mixing",)),
@@ -43,7 +44,7 @@ _SURVIVED = (0, 5, 33)  # exit codes that mutmut notes: all tests passed, or non
 _SETTINGS = """
 [tool.mutmut]
 source_paths = ["course_utils"]
-only_mutate = ["course_utils/{module}.py"]
+only_mutate = ["course_utils/{path}.py"]
 also_copy = ["figures", "conftest.py"]
 pytest_add_cli_args_test_selection = [{tests}]
 # Plugins are imported once. Tests with several processes take long, and say little about a single line.
@@ -59,7 +60,7 @@ timeout_constant = 10.0
 _NAMES = """
 import json, pathlib, sys
 from mutmut.mutation.file_mutation import mutate_file_contents
-path = pathlib.Path("course_utils", sys.argv[1] + ".py")
+path = pathlib.Path("course_utils", *sys.argv[1].split(".")).with_suffix(".py")
 print(json.dumps(list(mutate_file_contents(str(path), path.read_text(encoding="utf-8")).mutant_names)))
 """
 
@@ -119,11 +120,11 @@ def judge(
     (folder / "mutants").mkdir()  # Python forgets a place on its path that is not there when it starts
     files = ", ".join(f'"tests/test_{name}.py"' for name in tests)
     with open(folder / "pyproject.toml", "a", encoding="utf-8") as settings:
-        settings.write(_SETTINGS.format(module=module, tests=files))
+        settings.write(_SETTINGS.format(path=module.replace(".", "/"), tests=files))
     names = [f"course_utils.{module}.{name}" for name in json.loads(_python(folder, "-c", _NAMES, module).stdout)]
     chosen = names if count is None else sample(names, count)
     ended = _python(folder, "-m", "mutmut", "run", "--max-children", "1", *chosen)
-    meta = folder / "mutants" / "course_utils" / f"{module}.py.meta"
+    meta = folder / "mutants" / "course_utils" / f"{module.replace('.', '/')}.py.meta"
     codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"] if meta.is_file() else {}
     if any(codes.get(name) is None for name in chosen):
         raise RuntimeError(f"{module}: {(ended.stdout + ended.stderr)[-3000:]}")
