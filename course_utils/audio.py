@@ -251,7 +251,7 @@ def _checked(waveform: ArrayLike) -> np.ndarray:
     try:
         samples = np.asarray(waveform)
     except ValueError as error:  # rows of different lengths
-        raise AudioError(f"the waveform is no array of numbers ({error})") from error
+        raise AudioError(f"the waveform is not an array of numbers ({error})") from error
     if samples.dtype.kind not in "fiu":
         raise AudioError(f"a waveform is of real numbers, not of {samples.dtype}")
     if samples.ndim != 1:

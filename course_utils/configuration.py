@@ -81,7 +81,7 @@ class Config:
     width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64
     head: Annotated[
         Literal["labels", "combinations"],
-        "`labels` (one sigmoid a class) or `combinations` (one a pair).",
+        "`labels` (one sigmoid per class) or `combinations` (one per pair).",
     ] = "labels"
     norm: Annotated[Literal["db", "whiten"], "The CRNN's normalisation, `db` or `whiten`."] = "db"
     time_pooling: Annotated[
@@ -160,7 +160,7 @@ class Config:
         "`constant`, `onecycle`, or `step` (halved every ten epochs).",
     ] = "onecycle"
     patience: Annotated[int, "Stop after so many epochs without a better validation mAP; 0 never stops early."] = 0
-    seed: Annotated[int, "Of everything random, from 0 to 4,294,967,295."] = 0
+    seed: Annotated[int, "The seed of everything random, from 0 to 4,294,967,295."] = 0
     skip_bad: Annotated[bool, "Leave out clips that cannot be decoded."] = False
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "gpu", "mps"],
@@ -265,7 +265,7 @@ class Config:
 
     @property
     def draws_fresh_pairs(self) -> bool:
-        """Whether training pairs are drawn anew every epoch."""
+        """Whether new training pairs are drawn every epoch."""
         return self.split == "official" if self.fresh_pairs is None else self.fresh_pairs
 
 

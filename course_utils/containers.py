@@ -1,4 +1,4 @@
-"""Whether a sound file is whole, and what a file holds that is no sound: what libsndfile leaves unsaid."""
+"""Whether a sound file is whole, and what a file holds that is not sound: what libsndfile leaves unsaid."""
 
 from __future__ import annotations
 

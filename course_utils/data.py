@@ -104,7 +104,7 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
     members = {role: part[["first", "second"]].to_numpy() for role, part in parts.items()}
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
     notes.append(
-        f"mixtures: {counts}" + ("; training pairs are drawn anew every epoch" if config.draws_fresh_pairs else "")
+        f"mixtures: {counts}" + ("; new training pairs are drawn every epoch" if config.draws_fresh_pairs else "")
     )
     training_side = np.concatenate([members["train"], members["valid"]])
     notes.append(splits.audit(clips, training_side, members["test"]).describe())

@@ -29,7 +29,7 @@ def confusion_counts(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike 
         weights: How often each row counts, `[N]`; once if not given.
 
     Returns:
-        One row a class, with the columns `tp`, `fp`, `fn`, `tn`.
+        One row per class, with the columns `tp`, `fp`, `fn`, `tn`.
 
     Raises:
         ValueError: If the shapes differ, a value is neither 0 nor 1, or a weight is negative or not a number.
@@ -194,7 +194,7 @@ def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataF
         bins: Number of bins of equal width between 0 and 1; a score on an edge belongs to the lower one.
 
     Returns:
-        One row a bin that is not empty, with the columns `said` (the mean score in it), `true` (the share of ones) and
+        One row per bin that is not empty, with the columns `said` (the mean score in it), `true` (the share of ones) and
         `count`.
 
     Raises:
@@ -359,7 +359,7 @@ def combinations_to_labels(probabilities: ArrayLike, taxonomy: Taxonomy) -> np.n
 def tune_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
     """Return the threshold, one for all classes, that gives the highest macro F1.
 
-    Use validation data: on the test set, this is cheating. One threshold a class fits the few recordings of a validation
+    Use validation data: on the test set, this is cheating. One threshold per class fits the few recordings of a validation
     part too closely; for one class alone, pass its column. Scores at or above the threshold count as predicted. Many
     thresholds often do equally well: then it is the middle of the longest run of the best, as far from both edges as can be.
 
@@ -449,7 +449,7 @@ def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> d
 def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Draw recordings with replacement, and return how often each mixture counts in every draw.
 
-    Mixtures of one recording stand or fall together, so recordings are drawn, not mixtures. A mixture's weight is the
+    Mixtures of one recording succeed or fail together, so recordings are drawn, not mixtures. A mixture's weight is the
     product of how often its two recordings were drawn; if both of its clips are from one recording, that recording counts
     once. This errs on the cautious side: where mixtures do not depend on their recordings, intervals become about √3 times
     too wide (A. B. Owen, "The pigeonhole bootstrap", 2007).
@@ -495,7 +495,7 @@ def intervals(
     """Return bootstrap intervals of scores, over recordings.
 
     Args:
-        scores: Functions from weights `[draws, N]` to a score a draw, `[draws]`.
+        scores: Functions from weights `[draws, N]` to a score per draw, `[draws]`.
         recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`.
         rng: Where the draws come from.
         draws: Number of bootstrap samples.

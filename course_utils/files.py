@@ -46,7 +46,7 @@ def cache_folder() -> Path:
 def new_folder() -> Path:
     """Make an empty folder below the cache folder, for what a lesson writes while it runs.
 
-    It stays until this process, the kernel of the notebook, has ended; the next call, in whatever notebook, deletes it.
+    It stays until this process, the kernel of the notebook, has ended; the next call, in any notebook, deletes it.
 
     Returns:
         The folder. If the cache folder cannot be written to, because others share it, it is a temporary folder of the

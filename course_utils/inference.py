@@ -33,7 +33,7 @@ class Prediction:
         threshold: From which probability on a class counts as heard.
         labels: The classes at or above the threshold in some window, the most probable first.
         probabilities: Of every class: the highest over all windows.
-        timeline: One row a window: `start`, `end` (seconds), and a column of probabilities for each class.
+        timeline: One row per window: `start`, `end` (seconds), and a column of probabilities for each class.
     """
 
     path: str

@@ -1,6 +1,6 @@
 """From clips to mixtures: pair clips into a plan, and render a row of the plan as sound.
 
-A *plan* is a table, one row a mixture: `first` and `second` (rows of the clip table), `first_class`, `second_class`,
+A *plan* is a table, one row per mixture: `first` and `second` (rows of the clip table), `first_class`, `second_class`,
 `combination`, and `split`; of overlays also `snr` (dB) and `onset` (s). It holds no sound. The lazy form renders a row
 when a batch asks for it; `storage` writes all rows to disk.
 """

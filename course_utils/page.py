@@ -1,6 +1,6 @@
 """An evaluation as one HTML page that needs nothing else: scores, pictures, and the worst mixtures to listen to.
 
-The page is for somebody who has not taken the course, too: each score is explained in a sentence, and each picture says
+The page is also for somebody who has not taken the course: each score is explained in a sentence, and each picture says
 what to see. It holds its pictures and sounds, reads well on a telephone, and is light or dark as its reader's system is.
 """
 
@@ -75,7 +75,7 @@ def write_html(result: Evaluation, path: Path | str, title: str) -> None:
     Args:
         result: As `inference.evaluate` gives it.
         path: The file to make or replace.
-        title: Of the page.
+        title: The title of the page.
     """
     config, report = result.config, result.report
     knows = {"labels": "each class", "combinations": "each pair of classes"}[config.head]

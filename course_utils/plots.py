@@ -40,7 +40,7 @@ def waveform(samples: ArrayLike, ax: Axes | None = None, title: str = "", sample
     Args:
         samples: An array or a tensor.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         sample_rate: In Hz.
     """
     ax = ax or _new_axes(height=1.8)
@@ -64,7 +64,7 @@ def spectrum(
     Args:
         curves: Name → values; they may differ in their number of bins.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         ylabel: What the values are, with their unit.
         max_frequency: Right edge in Hz; None means half the sampling rate.
         sample_rate: In Hz.
@@ -95,7 +95,7 @@ def spectrogram(
     Args:
         decibels: An array or a tensor.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         hop_length: Samples from one frame to the next.
         dynamic_range: Cells this many dB below the loudest, and weaker ones, are black.
         max_frequency: Upper edge in Hz; None means half the sampling rate.
@@ -123,7 +123,7 @@ def log_mel(
     Args:
         decibels: An array or a tensor.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         hop_length: Samples from one frame to the next.
         fmin: Lower edge of the first band, in Hz.
         sample_rate: In Hz.
@@ -147,7 +147,7 @@ def filterbank(weights: ArrayLike, ax: Axes | None = None, title: str = "", samp
     Args:
         weights: An array or a tensor.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         sample_rate: In Hz.
     """
     ax = ax or _new_axes(height=2.6)
@@ -169,7 +169,7 @@ def window_sum(window: ArrayLike, hop_length: int, ax: Axes | None = None, title
         window: `[n_fft]`, an array or a tensor.
         hop_length: Samples from one copy to the next.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
     """
     ax = ax or _new_axes(height=2.0)
     values = _array(window)
@@ -191,7 +191,7 @@ def probabilities(
     Args:
         values: Class name → probability, drawn from top to bottom.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         truth: Names of the classes that are there.
     """
     ax = ax or _new_axes(height=3.0, width=7.0)
@@ -210,9 +210,9 @@ def timeline(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Ax
     Where windows overlap, the mean of those that cover a moment is drawn.
 
     Args:
-        table: One row a window: `start`, `end` in seconds, and a column of probabilities for each class.
+        table: One row per window: `start`, `end` in seconds, and a column of probabilities for each class.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
     """
     import matplotlib as mpl
 
@@ -241,7 +241,7 @@ def slices(clips: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes
     Args:
         clips: The rows of one recording, with `slice_file_name`, `start` and `end` in seconds.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
     """
     ax = ax or _new_axes(height=0.6 + 0.3 * len(clips))
     for place, clip in enumerate(clips.itertuples()):
@@ -263,7 +263,7 @@ def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, t
         counts: `[n_combinations]`, in the order of the combination IDs.
         taxonomy: The classes.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
 
     Raises:
         ValueError: If there is not one number a combination.
@@ -283,10 +283,10 @@ def confusion(matrix: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, tit
         matrix: `[n_classes, n_classes]`, as `evaluation.label_confusion` gives it; NaN is left blank.
         taxonomy: The classes.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
 
     Raises:
-        ValueError: If there is not one row and one column a class.
+        ValueError: If there is not one row and one column per class.
     """
     values, n = _array(matrix, 2), taxonomy.n_classes
     if values.shape != (n, n):
@@ -302,7 +302,7 @@ def history(table: Mapping[str, ArrayLike], ax: Axes | None = None, title: str =
     Args:
         table: The columns of `history.csv`.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
     """
     ax = ax or _new_axes(height=3.0, width=7.0)
     epochs = np.asarray(table["epoch"])
@@ -330,7 +330,7 @@ def tiles(
     Args:
         images: `[N, height, width]`, an array or a tensor; row 0 of each is drawn at the bottom.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         columns: Tiles in a row.
         names: Above the tiles; numbers from 0 if not given.
     """
@@ -378,7 +378,7 @@ def curves(
         x: Places, `[N]`.
         lines: Name → values.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         xlabel: What the places are, with their unit.
         ylabel: What the values are, with their unit.
     """
@@ -401,9 +401,9 @@ def descent(
 
     Args:
         height: Of the valley at x and y.
-        paths: Name → places, one row a step.
+        paths: Name → places, one row per step.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture, which goes from −10 to 10 in x and from −3 to 3 in y.
+        title: The title of the picture, which goes from −10 to 10 in x and from −3 to 3 in y.
     """
     ax = ax or _new_axes(height=2.8)
     x, y = np.meshgrid(np.linspace(-10, 10, 200), np.linspace(-3, 3, 100))
@@ -434,7 +434,7 @@ def learning_curves(
         runs: Name → the columns of `history.csv`.
         column: Which to draw.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         ylabel: What the values are, with their unit; the column's name if not given.
     """
     ax = ax or _new_axes(height=3.2)
@@ -456,7 +456,7 @@ def trials(found: Mapping[str, Any], ax: Axes | None = None, title: str = "") ->
     Args:
         found: As `sweep.read` gives it.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
 
     Raises:
         ValueError: If there is no trial.
@@ -483,13 +483,13 @@ def intervals(
     *,
     xlabel: str = "",
 ) -> Axes:
-    """Draw one value a row as a dot, with a line through it from its lower to its upper bound.
+    """Draw one value per row as a dot, with a line through it from its lower to its upper bound.
 
     Args:
         values: Name → value; the first is at the top.
         bounds: Name → lower and upper bound.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         xlabel: What the values are, with their unit.
     """
     ax = ax or _new_axes(height=0.9 + 0.28 * len(values))
@@ -511,7 +511,7 @@ def points(
         x: `[N]`.
         y: `[N]`.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         xlabel: What the first are, with their unit.
         ylabel: What the others are, with their unit.
     """
@@ -522,12 +522,12 @@ def points(
 
 
 def bars(values: Mapping[str, float], ax: Axes | None = None, title: str = "", xlabel: str = "") -> Axes:
-    """Draw one value a row as a bar, with the value written at its end.
+    """Draw one value per row as a bar, with the value written at its end.
 
     Args:
         values: Name → value; the first is at the top.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
         xlabel: What the values are, with their unit.
     """
     ax = ax or _new_axes(height=0.9 + 0.28 * len(values), width=7.0)
@@ -544,7 +544,7 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None,
     Args:
         curves: Name → the columns `precision` and `recall`, as `evaluation.precision_recall_curve` gives them.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
     """
     many = len(curves) > len(LINE_COLOURS)
     ax = ax or _new_axes(height=3.6, width=7.0)
@@ -566,7 +566,7 @@ def calibration(table: pd.DataFrame, ax: Axes | None = None, title: str = "") ->
     Args:
         table: The columns `said`, `true` and `count`, as `evaluation.calibration` gives them.
         ax: Where to draw; a new figure if not given.
-        title: Above the picture.
+        title: The title of the picture.
     """
     ax = ax or _new_axes(height=3.6, width=7.0)
     ax.bar(table["said"], table["count"] / table["count"].sum(), 0.03, color=GREY, alpha=0.4, label="values in the bin")

@@ -96,10 +96,10 @@ def official(
     valid_fraction: float = 0.1,
     seed: int = 0,
 ) -> ClipSplit:
-    """Split clips by the folds of the data set; no recording comes to stand on two sides.
+    """Split clips by the folds of the data set; no recording ends up on both sides.
 
     UrbanSound8K's folds keep recordings together but for five (fsID 77751, 106905, 132016, 176638, 180937), which
-    stand in two folds. Their clips on the training side are dropped when the other fold is tested.
+    are in two folds. Their clips on the training side are dropped when the other fold is tested.
 
     Args:
         clips: The table of clips, with the columns `fold`, `fsID` and `classID`.

@@ -1,7 +1,7 @@
 """The two stored forms of mixtures, as the report made them: written so that a run may be stopped, read back checked.
 
-A stored set is a folder: `plan.csv`, one row a mixture with the metadata of both clips, its file and that file's
-checksum; the files, either shards of log-mels or one WAV file a mixture; and `set.json`, written last, which says what
+A stored set is a folder: `plan.csv`, one row per mixture with the metadata of both clips, its file and that file's
+checksum; the files, either shards of log-mels or one WAV file per mixture; and `set.json`, written last, which says what
 the set was made with. A folder without `set.json` is an unfinished set; `checksums.txt` lists its finished files.
 """
 
@@ -64,7 +64,7 @@ def write_set(
     """Write the mixtures of a plan to disk, as the report did.
 
     `mel` writes log-mels in compressed shards of 256 mixtures (int16, hundredths of a dB); `wav` writes one 16-bit WAV
-    file a mixture, scaled down where two loud clips would clip. A run that was interrupted, at whatever moment, goes on
+    file per mixture, scaled down where two loud clips would clip. A run that was interrupted, at any moment, goes on
     when it is called again, and keeps the files that are as they were written.
 
     Args:
@@ -78,7 +78,7 @@ def write_set(
         noise_snr: Noise on the mel power at this signal-to-noise ratio in dB; None adds none.
         seed: Of the noise.
         split: How the plan was split, for the record.
-        overwrite: Make the set anew, whatever finished or other set is there.
+        overwrite: Make the set again, and replace whatever set is there.
         progress: Show a progress bar; None: only in a terminal.
 
     Returns:

@@ -180,11 +180,11 @@ def read(path: Path | str) -> dict[str, Any]:
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise ConfigurationError(f"{path}: no results that `python -m course_utils sweep` wrote; make them anew")
+    raise ConfigurationError(f"{path}: no results that `python -m course_utils sweep` wrote; make them again")
 
 
 def table(found: dict[str, Any]) -> pd.DataFrame:
-    """Return one row a trial, the best first and pruned ones last.
+    """Return one row per trial, the best first and pruned ones last.
 
     Args:
         found: As `read` gives it.
@@ -349,7 +349,7 @@ def _publish(
     complete = [row for row in rows if row["state"] == "complete"]
     found = {
         "format": FORMAT,
-        "about": f"{base.model}, at most {base.epochs} epochs a trial: the hyperparameters with the best validation mAP",
+        "about": f"{base.model}, at most {base.epochs} epochs per trial: the hyperparameters with the best validation mAP",
         "command": command,
         "config": base.decisive(),
         "clips": clips,

@@ -3,7 +3,7 @@
 A mixture of two clips carries one or two of `n` classes. It is written down in three ways:
 
 - as a *pair* of class IDs, unordered, equal for two clips of one class;
-- as a *combination ID* from 0 to n(n+1)/2 − 1, one number a pair: (0, 0), (0, 1) … (0, n−1), (1, 1) …;
+- as a *combination ID* from 0 to n(n+1)/2 − 1, one number per pair: (0, 0), (0, 1) … (0, n−1), (1, 1) …;
 - as a *multi-hot* vector of n zeros and ones.
 """
 

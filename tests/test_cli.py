@@ -165,7 +165,7 @@ def left(folder):
 
 def test_clean_deletes_what_the_course_made_and_nothing_else(filled):
     said = call("clean", "--yes").output
-    assert f"in {filled}:" in said and "left alone, for the course did not make it: thesis.txt" in said
+    assert f"in {filled}:" in said and "left alone, because the course did not make it: thesis.txt" in said
     for kind in ("mini", "decoded clips", "UrbanSound8K"):
         assert re.search(rf"^ +\d+ MB  {kind}", said, flags=re.M) and re.search(
             rf"^deleted: \d+ MB {kind}", said, flags=re.M

@@ -47,7 +47,7 @@ def test_an_official_split_mixes_within_its_parts(config):
     assert np.array_equal(data.test_recordings, clips["fsID"].to_numpy()[pairs])
     assert data.taxonomy == Taxonomy() and data.root.samefile(config.data)
     assert data.notes[-1] == "audit: none of 60 test items shares a recording with training"
-    assert data.notes[-2] == ("mixtures: train 90, valid 30, test 60; training pairs are drawn anew every epoch")
+    assert data.notes[-2] == ("mixtures: train 90, valid 30, test 60; new training pairs are drawn every epoch")
 
 
 @pytest.mark.parametrize(

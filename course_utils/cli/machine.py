@@ -74,11 +74,11 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
         if others:
             names = [path.relative_to(files.cache_folder()).as_posix() for path in others]
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-            typer.echo(f"left alone, for the course did not make it: {', '.join(names[:10])}{more}")
+            typer.echo(f"left alone, because the course did not make it: {', '.join(names[:10])}{more}")
         if not kinds:
             typer.echo("nothing to delete")
         elif not yes and not _is_terminal():
-            raise ConfigurationError("nobody is there to be asked; to delete all this, say --yes")
+            raise ConfigurationError("there is no terminal to ask in; to delete all of this, pass --yes")
         for kind in kinds:
             size = files.in_words(kind.size)
             if yes or typer.confirm(f"Delete {size} {kind.name}?"):
@@ -129,6 +129,6 @@ def _data_findings() -> list[environment.Finding]:
         try:
             found.append(environment.Finding(f"data, {name}", "ok", datasets.open_folder(place, name).describe()))
         except (ValueError, OSError) as error:
-            remedy = f"delete {place}; it is made anew" if name == "mini" else remedy
+            remedy = f"delete {place}; it is made again" if name == "mini" else remedy
             found.append(environment.Finding(f"data, {name}", "note", f"not finished: {error}", remedy))
     return found

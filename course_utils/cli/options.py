@@ -202,13 +202,13 @@ def flag(name: str) -> str:
 
 
 def is_given(name: str, context: typer.Context) -> bool:
-    """Say whether an option stands on the command line."""
+    """Say whether an option was given on the command line."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def as_given(command: Any) -> list[str]:
-    """Return the options of a command that stand on the command line, as they do there."""
+    """Return the options that were given on the command line, as they were given."""
     given = []
     for name, value in options_of(command).items():
         if is_given(name, command.context):

@@ -47,7 +47,7 @@ class ClipCache:
         bad: What could not be decoded, or is shorter than the table says: path as in `clips` → reason.
         digest: Of all samples: other sound has another one.
         levels: RMS of each clip, and RMS of the differences of its neighbouring samples, float32 `[n, 2]`: other sound has
-            others, and another decoder of the same file the same but for rounding. None if nobody has measured them.
+            others, and another decoder of the same file the same but for rounding. None if they were never measured.
         sample_rate: Of the samples, in Hz.
     """
 

@@ -2,9 +2,9 @@
 
 About 600 clips of synthetic street sound, so that every lesson and every test runs offline. Each recording is one long
 signal: a source from the class's physical model, in a room, before a background, through a microphone. Overlapping
-slices are cut from it as in the original (4 s window, 2 s hop), so that the leaks of a careless split exist here, too.
+slices are cut from it as in the original (4 s window, 2 s hop), so that the leaks of a careless split exist here as well.
 
-The order of this file: what is in the set (the plan) → small tools of synthesis → one function a class → a whole
+The order of this file: what is in the set (the plan) → small tools of synthesis → one function per class → a whole
 recording → `build`.
 """
 
@@ -316,7 +316,7 @@ def _room(rng: Generator, reverberation: float, wet: float) -> np.ndarray:
     return response
 
 
-# --- One function a class --------------------------------------------------------------------------------------------
+# --- One function per class --------------------------------------------------------------------------------------------
 # Each takes `timbre`, `rng` and a length in seconds, and returns the dry source, [T].
 
 
@@ -722,7 +722,7 @@ def synthesise(recording: Recording) -> np.ndarray:
         recording: One row of `plan()`.
 
     Returns:
-        Samples, int16 [T] at 22,050 Hz; the same for the same recording, in whatever process.
+        Samples, int16 [T] at 22,050 Hz; the same for the same recording, in every process.
 
     Example:
         >>> dogs = next(recording for recording in plan() if recording.class_id == 3)
@@ -878,7 +878,9 @@ def build(root: Path, seed: int = 0, progress: bool | None = None, workers: int 
     if (root / "metadata" / "UrbanSound8K.csv").is_file():
         return root
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root}: holds something that is no finished data set; delete it or name another folder")
+        raise FileExistsError(
+            f"{root}: holds something, but not a finished data set; delete it, or name another folder"
+        )
     recordings = plan(seed)
     rows = [
         (r.name(s), r.fs_id, s.start, s.end, r.salience, r.fold, r.class_id, URBANSOUND8K_CLASSES[r.class_id])

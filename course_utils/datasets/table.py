@@ -86,7 +86,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
         One row per clip with the columns of `COLUMNS`.
 
     Raises:
-        DatasetError: If the file is no table, a column is missing, or a value is missing or impossible.
+        DatasetError: If the file is not a table, a column is missing, or a value is missing or impossible.
 
     Example:
         >>> import tempfile

@@ -48,7 +48,7 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool | None =
     """Download and unpack the whole data set, going on where an earlier attempt stopped.
 
     Args:
-        root: The folder to hold it; the clips come to `root/UrbanSound8K/audio`.
+        root: The folder to hold it; the clips go to `root/UrbanSound8K/audio`.
         url: The archive's address.
         md5: Its MD5 sum.
         progress: Show a progress bar; None: only in a terminal.
@@ -78,7 +78,7 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool | None = None)
     """Take the first clips out of the archive while it arrives, and stop the download there.
 
     Args:
-        root: The folder to hold them; the clips come to `root/UrbanSound8K/audio`.
+        root: The folder to hold them; the clips go to `root/UrbanSound8K/audio`.
         clips: How many clips to have in the end; those that are there already count.
         url: The archive's address.
         progress: Show a progress bar; None: only in a terminal.

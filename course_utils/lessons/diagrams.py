@@ -1,7 +1,7 @@
 """The static diagrams of the lessons: each drawn by code, with a text for those who cannot see it.
 
 `make figures` writes them into `figures/`; a lesson shows one with `show`. They stand on a light card of their own, so
-that they read well on a dark page, too.
+that they also read well on a dark page.
 """
 
 from __future__ import annotations

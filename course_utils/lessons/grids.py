@@ -188,7 +188,7 @@ GRIDS = {
     ),
     "balance": Grid(
         "CNN10 with ten labels on the official folds, as `fresh pairs` in cnn10-augmentation, against the imbalance: all "
-        "combinations drawn equally often, or the loss of what is there weighed up",
+        "combinations drawn equally often, or the loss of what is there weighted",
         _FRESH,
         _with_three_seeds(_BALANCED),
         epochs=12,
@@ -247,7 +247,7 @@ def run_grid(
         name: One of `GRIDS`.
         base: What the grid does not decide: data, width, epochs, folds, machine.
         out: A folder for the runs, one folder each.
-        results: The JSON file to write, anew after every experiment.
+        results: The JSON file to write; it is written again after every experiment.
         command: A command that repeats it, for the file.
         progress: Show progress bars; None: only in a terminal.
         say: What to call with a line about each experiment.
@@ -308,7 +308,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
     Returns:
         `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
         `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
-        `combinations` (`true` and `predicted`, one ID a test mixture) and `notes`; and `further`, a report for each other
+        `combinations` (`true` and `predicted`, one ID per test mixture) and `notes`; and `further`, a report for each other
         test: of a split by clips those of `known_and_new.parts`, and those of `Grid.also_test`. The oldest files
         lack `combinations` and `further`, and `bootstrap`, how the intervals count a recording that is in a mixture twice. A run with a `remark` was made in a way that the course has given up since.
 
@@ -321,7 +321,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise ConfigurationError(f"{path}: no results that `python -m course_utils grid` wrote; make them anew")
+    raise ConfigurationError(f"{path}: no results that `python -m course_utils grid` wrote; make them again")
 
 
 def published_base(name: str, base: Config, test_folds: tuple[int, ...]) -> Config:

@@ -68,7 +68,7 @@ class CNN10(nn.Module):
         """Return the logits; a log-mel of fewer than 16 frames is filled up with −100 dB."""
         if log_mel.shape[-1] < _REACH:
             log_mel = functional.pad(log_mel, (0, _REACH - log_mel.shape[-1]), value=-100.0)
-        x = self.bn0(log_mel[:, :, None, :])  # statistics over batch and time, one pair a band
+        x = self.bn0(log_mel[:, :, None, :])  # statistics over batch and time, one pair per band
         x = x.transpose(1, 2).contiguous(memory_format=torch.channels_last)  # [B, 1, n_mels, frames]
         x = self.blocks(x).mean(dim=2)  # over frequency: [B, 8 width, frames // 16]
         x = x.amax(dim=2) + x.mean(dim=2)

@@ -44,14 +44,14 @@ def check_number(
         right: The right one.
         why: Said of the right one.
         hints: Typical wrong number → what is wrong with it, and a hint.
-        no_number: The hint for an answer that is no number.
+        no_number: The hint for an answer that is not a number.
         otherwise: The hint for any other number.
         tolerance: How far an answer may lie from `right`, or from a number of `hints`.
         wrong: What is said of any other number.
     """
     value = as_number(answer)
     if value is None:
-        say_wrong("that is no number.", no_number)
+        say_wrong("that is not a number.", no_number)
     elif abs(value - right) <= tolerance:
         say_right(why)
     else:

@@ -16,7 +16,7 @@ def check_00_1(answer: Any) -> None:
     taxonomy = Taxonomy()
     values = as_numbers(answer)
     if values is None or values.shape != (taxonomy.n_classes,):
-        say_wrong("that is no list of ten numbers.", "One number a class, in the order of the class IDs.")
+        say_wrong("that is not a list of ten numbers.", "One number per class, in the order of the class IDs.")
     elif not np.isin(values, (0, 1)).all():
         say_wrong("a multi-hot vector holds only 0 and 1.", "1 where the class can be heard, 0 where it cannot.")
     else:
@@ -25,7 +25,7 @@ def check_00_1(answer: Any) -> None:
             say_right("two ones, at dog_bark (class ID 3) and siren (class ID 8).")
         elif values.sum() == 1:
             say_wrong(
-                f"only {heard.pop()} is marked.", "Both sounds are in it: this is what one label a clip cannot say."
+                f"only {heard.pop()} is marked.", "Both sounds are in it: this is what one label per clip cannot say."
             )
         else:
             say_wrong(

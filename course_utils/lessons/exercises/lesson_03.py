@@ -35,7 +35,7 @@ def check_03_2(answer: Any) -> None:
     """Check the largest number of mel bands without an empty filter at `n_fft` 256."""
     value = as_number(answer)
     if value is None:
-        say_wrong("that is no number.", "How many bands: a whole number.")
+        say_wrong("that is not a number.", "How many bands: a whole number.")
     elif value == 75:
         say_right("75 bands; of 76, one holds no bin.")
     elif value in (128, 129):
@@ -43,7 +43,7 @@ def check_03_2(answer: Any) -> None:
             "there are 129 bins, but they do not lie evenly.", "Low filters are narrower than the bins are apart."
         )
     elif value < 1 or value % 1:
-        say_wrong(f"{value:g} is no number of bands.", "How many bands: a whole number.")
+        say_wrong(f"{value:g} is not a number of bands.", "How many bands: a whole number.")
     elif value > 75:
         say_wrong(f"with {value:g} bands some filters are empty.", "Count the rows of the filterbank whose sum is 0.")
     else:

@@ -33,7 +33,7 @@ def check_12_2(answer: Any) -> None:
     """Check the steps of an epoch of 10,478 mixtures on four GPUs with batches of 32 each."""
     hints = {
         327: ("that is with one GPU.", "In one step four batches of 32 are worked on at once."),
-        1309: ("you multiplied by four.", "Four times as many mixtures a step: fewer steps."),
+        1309: ("you multiplied by four.", "Four times as many mixtures per step: fewer steps."),
         82: ("the last batch is not full, and is dropped.", "Round down."),
         128: ("that is the number of mixtures in a step.", "How often does it fit into 10,478?"),
     }
