@@ -12,7 +12,8 @@
 # make mutants    change the package in one place at a time, and say which changes no test notices    (some: MUTANTS='splits --all')
 # make test-browser    go through every lesson in a real browser
 # make test-oldest    the suite with the oldest versions that pyproject.toml allows      make test-newest    with the newest, without torchaudio
-# make lint    style      make clean-data    empty the cache folder, asking first (YES=1: not)      make clean    remove the set-up
+# make lint    style and types      make docs    write the API reference into reference/
+# make clean-data    empty the cache folder, asking first (YES=1: not)      make clean    remove the set-up
 
 FITS := import sys; (3, 11, 4) <= sys.version_info < (3, 14) or sys.exit(1)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
@@ -26,7 +27,7 @@ LAB_ARGS ?=
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: install install-instructor lab test test-slow test-machines test-gpu wheels test-alone mutants test-browser test-oldest test-newest notebooks \
-	results figures colab assignments grade lint clean-data clean
+	results figures colab assignments grade lint docs clean-data clean
 
 install: $(INSTALLED)
 
@@ -58,7 +59,7 @@ define suite
 		--nbval $(SLOWEST_FIRST) notebooks
 endef
 
-test: install install-instructor
+test: install install-instructor lint
 	$(call suite,$(BIN))
 
 test-slow: install install-instructor
@@ -119,9 +120,14 @@ grade: install-instructor
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[docs]'
+	$(BIN)/pdoc --docformat google --output-directory reference course_utils
 
 clean-data: install
 	$(BIN)/python -m course_utils clean $(if $(YES),--yes)
 
 clean:
-	rm -rf .venv .venv-instructor .venv-oldest .venv-newest .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-instructor .venv-oldest .venv-newest .pytest_cache .ruff_cache .mypy_cache .hypothesis reference *.egg-info

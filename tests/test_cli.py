@@ -341,7 +341,7 @@ def test_mix_then_train_on_the_stored_set(tones, tmp_path, form):
 
 def test_a_stored_set_has_no_fresh_pairs(tones, tmp_path):
     said = call("mix", "--data", tones, "--out", tmp_path / "set", "--test-folds", "3", "--n-mels", "16").output
-    assert "drawn anew" not in said
+    assert "new training pairs" not in said
     command = ["train", "--data", tmp_path / "set", "--out", tmp_path / "run"]
     assert "a stored set has fixed pairs" in call(*command, "--fresh-pairs", code=2).output
 

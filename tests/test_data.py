@@ -102,7 +102,7 @@ def test_only_training_pairs_are_fresh_and_only_of_training_clips(config, option
     assert [plan is old for plan, old in zip(after, before, strict=True)] == [not is_fresh, True, True]
     assert not is_fresh or not after[0].equals(before[0])
     assert set(after[0][["first", "second"]].to_numpy().ravel()) == members
-    assert any("drawn anew" in note for note in data.notes) == is_fresh
+    assert any("new training pairs" in note for note in data.notes) == is_fresh
     other = run_data.prepare(replace(config, seed=5, **options), progress=False).train
     other.set_epoch(7)
     assert not other.plan.equals(after[0])
