@@ -105,6 +105,13 @@ def test_classes_without_positives_are_left_out_and_named():
     assert set(report["without_positives"]["combinations"]) == {TEN.name(i) for i in range(55) if i not in combination}
 
 
+def test_a_class_that_is_found_half_the_time_has_positives():
+    truth, found = [3, 3, 4], [3, 4, 4]
+    report = evaluation.report(TEN.multi_hot(truth), truth, TEN.multi_hot(found) * 0.9, found, TEN, 0.5)
+    there = {TEN.name(3), TEN.name(4)}
+    assert set(report["without_positives"]["combinations"]) == {TEN.name(i) for i in range(55)} - there
+
+
 def test_a_class_that_is_never_predicted_scores_zero():
     counts = evaluation.confusion_counts(np.array([[1], [1]]), np.array([[0], [0]]))
     assert evaluation.precision_recall_f1(counts).loc[0].tolist() == [0, 0, 0]
@@ -177,6 +184,9 @@ def test_baselines_by_hand():
     assert values["chance"]["exact_match"] == pytest.approx(0.36 + 0.04 + 0.04)
     assert values["all_zeros"]["label_accuracy"] == pytest.approx(1 - 6 / 50)
     assert values["all_zeros"]["combination_accuracy"] == pytest.approx(54 / 55)
+    of_all = {"exact_match", "mAP", "macro_f1", "label_accuracy"}
+    assert all(set(scores) - {"combination_accuracy"} == of_all for scores in values.values())
+    assert {scores["mAP"] for scores in values.values()} == {values["chance"]["mAP"]}
 
 
 def test_all_zeros_on_the_reports_mixtures():
@@ -304,8 +314,25 @@ MISFITS = [
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [-1, 4], TEN, 0.5),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 99], TEN, 0.5),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3], TEN, 0.5),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], 2 * ONES((2, 10)), [3, 4], TEN, 0.5),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 4], TEN, 0.5, [[1, 2]]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (lambda: evaluation.exact_match([0.5], [1]), "truth"),
+        (lambda: evaluation.exact_match([1.0], [0.5]), "predicted"),
+        (lambda: evaluation.confusion_counts([[2]], [[1]]), "truth"),
+        (lambda: evaluation.confusion_counts([[1]], [[2]]), "predicted"),
+        (lambda: evaluation.confusion_counts([[1]], [[1]], [np.nan]), "weights"),
+        (lambda: evaluation.precision_recall_curve([2], [0.5]), "truth"),
+    ],
+)
+def test_a_refusal_names_the_argument(case, name):
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        case()
 
 
 @pytest.mark.filterwarnings("error")
