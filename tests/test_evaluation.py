@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -447,3 +448,44 @@ def test_the_loss_of_a_mixture_is_its_cross_entropy():
     ours = evaluation.mixture_loss(truth, scores)
     assert ours == pytest.approx(theirs, abs=1e-12)
     assert ours[0] == pytest.approx(1e-7, rel=1e-3) and ours[1] == pytest.approx(-np.log(1e-7))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: evaluation.calibration([[1]], [[0.5]], bins=0), "bins must be at least 1, not 0"),
+        (lambda: evaluation.calibration_error(pd.DataFrame({"said": [], "true": [], "count": []})), "bins is empty"),
+        (lambda: evaluation.intervals({}, np.arange(3), np.random.default_rng(0), draws=0), "draws must be at least 1"),
+        (lambda: evaluation.intervals({}, np.arange(3), np.random.default_rng(0), level=1.0), "level between 0 and 1"),
+        (
+            lambda: evaluation.intervals({}, np.arange(3), np.random.default_rng(0), level=np.nan),
+            "level between 0 and 1",
+        ),
+        (lambda: counts_of(tp=-1.0), "counts must be 0 or more"),
+        (lambda: counts_of(fn=np.nan), "1 of 1 counts are NaN or infinite$"),
+        (lambda: evaluation.precision_recall_f1(pd.DataFrame({"tp": [1]})), "no column fp, fn"),
+        (
+            lambda: evaluation.bootstrap_weights(np.array([[1, np.nan]]), 3, np.random.default_rng(0)),
+            "recordings are NaN",
+        ),
+        (
+            lambda: evaluation.bootstrap_weights(np.array([[1, 2]]), 0, np.random.default_rng(0)),
+            "draws must be at least 1",
+        ),
+        (lambda: report_at(7.0), "threshold must be between 0 and 1, not 7"),
+        (lambda: report_at(np.nan), "threshold must be between 0 and 1, not nan"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def report_at(threshold):
+    return evaluation.report(TEN.multi_hot([3, 4]), [3, 4], np.full((2, 10), 0.5), [3, 4], TEN, threshold)
+
+
+def counts_of(**counts):
+    return evaluation.average(
+        pd.DataFrame({"tp": [1.0], "fp": [1.0], "fn": [1.0]} | {k: [v] for k, v in counts.items()})
+    )

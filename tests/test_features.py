@@ -450,3 +450,17 @@ def test_the_front_end_adds_noise_only_while_training():
 def test_noise_without_a_level_is_refused(snr):
     with pytest.raises(ValueError, match=f"^snr must be a number, not {snr}$"):
         features.add_noise(torch.ones(2, 2), snr)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"floor": 0.0}, {"floor": -1.0}, {"floor": float("nan")}, {"top_db": -5.0}, {"top_db": float("nan")}]
+)
+def test_decibels_without_a_bottom_are_refused(wrong):
+    with pytest.raises(ValueError, match="floor must be above 0, and top_db 0 or more"):
+        features.power_to_db(torch.ones(2), **wrong)
+
+
+def test_stripes_of_negative_width_are_refused():
+    for name in ("time_stripes", "time_width", "band_stripes", "band_width"):
+        with pytest.raises(ValueError, match="0 or more"):
+            features.SpecAugment(**{name: -1})
