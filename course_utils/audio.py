@@ -104,7 +104,14 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
     Returns:
         Samples, float32; the input itself when the rates are equal.
+
+    Raises:
+        ValueError: If a rate is not positive, or a sample is NaN or infinite.
     """
+    if from_rate <= 0 or to_rate <= 0:
+        raise ValueError(f"sampling rates are positive numbers of Hz; got {from_rate} and {to_rate}")
+    if not np.isfinite(waveform).all():
+        raise ValueError("the waveform holds samples that are NaN or infinite")
     if from_rate == to_rate:
         return waveform
     import soxr
@@ -113,7 +120,13 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
-    """Cut a waveform `[T]` to `length` samples, or fill it up with zeros at the end."""
+    """Cut a waveform `[T]` to `length` samples, or fill it up with zeros at the end.
+
+    Raises:
+        ValueError: If the length is negative.
+    """
+    if length < 0:
+        raise ValueError(f"a length is 0 or more samples, not {length}")
     if len(waveform) >= length:
         return waveform[:length]
     return np.pad(waveform, (0, length - len(waveform)))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from course_utils.taxonomy import Taxonomy
+from course_utils.taxonomy import Taxonomy, whole
 
 AVERAGES = ("macro", "micro")
 
@@ -62,6 +62,9 @@ def precision_recall_f1(counts: pd.DataFrame) -> pd.DataFrame:
         The columns `precision`, `recall`, `f1`. Without positives all three are NaN; a class that has positives and is
         never predicted has 0.
 
+    Raises:
+        ValueError: If a column is missing, or a count is negative or not a number.
+
     Example:
         >>> precision_recall_f1(confusion_counts([[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 1], [1, 1]]))
            precision  recall   f1
@@ -70,7 +73,11 @@ def precision_recall_f1(counts: pd.DataFrame) -> pd.DataFrame:
 
     Lesson: 10_precision_and_recall
     """
-    tp, fp, fn = (counts[name].to_numpy(np.float64) for name in ("tp", "fp", "fn"))
+    if lacking := [name for name in ("tp", "fp", "fn") if name not in counts]:
+        raise ValueError(f"counts have no column {', '.join(lacking)}; `confusion_counts` gives them")
+    tp, fp, fn = (_finite(counts[name], "counts") for name in ("tp", "fp", "fn"))
+    if min(tp.min(initial=0), fp.min(initial=0), fn.min(initial=0)) < 0:
+        raise ValueError("counts must be 0 or more")
     positives = tp + fn
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(tp + fp > 0, tp / (tp + fp), 0.0)
@@ -100,8 +107,7 @@ def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
 
     Lesson: 10_precision_and_recall
     """
-    with_positives = counts[counts["tp"] + counts["fn"] > 0]
-    macro = precision_recall_f1(with_positives).mean()
+    macro = precision_recall_f1(counts)[counts["tp"] + counts["fn"] > 0].mean()
     micro = precision_recall_f1(counts.sum().to_frame().T).iloc[0]
     return {"macro": macro.to_dict(), "micro": micro.to_dict()}
 
@@ -198,7 +204,7 @@ def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataF
         `count`.
 
     Raises:
-        ValueError: If the shapes differ, or a score is not between 0 and 1.
+        ValueError: If the shapes differ, a score is not between 0 and 1, or there is not one bin at least.
 
     Example:
         >>> calibration([[1], [1], [0], [1]], [[0.9], [0.8], [0.2], [0.1]], bins=2)
@@ -207,6 +213,8 @@ def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataF
         1  0.85   1.0      2
     """
     truth, scores = _truth_and_scores(truth, scores, are_probabilities=True)
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, not {bins}")
     bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores.ravel())
     table = pd.DataFrame({"said": scores.ravel(), "true": truth.ravel().astype(np.float64), "count": 1})
     return table.groupby(bin_of).agg({"said": "mean", "true": "mean", "count": "sum"}).reset_index(drop=True)
@@ -224,11 +232,16 @@ def calibration_error(table: pd.DataFrame) -> float:
     Returns:
         Between 0 and 1; 0 where every bin comes true as often as it says.
 
+    Raises:
+        ValueError: If the table is empty.
+
     Example:
         >>> table = calibration([[1], [0], [1], [1]], [[0.9], [0.9], [0.6], [0.6]])
         >>> round(calibration_error(table), 2)
         0.4
     """
+    if table["count"].sum() == 0:
+        raise ValueError("the table of bins is empty: there is nothing to average")
     return float(np.average((table["said"] - table["true"]).abs(), weights=table["count"]))
 
 
@@ -305,7 +318,7 @@ def exact_match(truth: ArrayLike, predicted: ArrayLike) -> float:
     if truth.shape != predicted.shape or truth.ndim not in (1, 2) or not len(truth):
         raise ValueError(f"truth is {truth.shape}, predicted {predicted.shape}; both must be [N, C], or both [N]")
     if truth.ndim == 1:
-        return float((_whole(truth, "truth") == _whole(predicted, "predicted")).mean())
+        return float((whole(truth, "truth") == whole(predicted, "predicted")).mean())
     return float((_binary(truth, "truth") == _binary(predicted, "predicted")).all(axis=1).mean())
 
 
@@ -463,7 +476,7 @@ def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generat
         Weights, float64 `[draws, N]`.
 
     Raises:
-        ValueError: If there is no row, or `recordings` has another shape.
+        ValueError: If there is no row, `recordings` has another shape or holds NaN, or there is no draw.
 
     Example:
         >>> recordings = np.array([[7, 8], [7, 7], [8, 9]])  # of both clips of three mixtures
@@ -477,6 +490,10 @@ def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generat
     recordings = np.asarray(recordings)
     if recordings.ndim not in (1, 2) or not recordings.size:
         raise ValueError(f"recordings are {recordings.shape}; there must be one row per mixture, [N, 2] or [N]")
+    if pd.isna(recordings).any():
+        raise ValueError("some recordings are NaN; every clip needs one")
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, not {draws}")
     names, index = np.unique(recordings, return_inverse=True)
     index = np.sort(index.reshape(len(recordings), -1), axis=1)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
@@ -504,12 +521,17 @@ def intervals(
     Returns:
         `[low, high]` for every score: percentiles of the draws in which it is defined.
 
+    Raises:
+        ValueError: If there are no draws or no recordings, or the level is not between 0 and 1.
+
     Example:
         >>> truth, predicted = np.array([1, 1, 0, 1]), np.array([1, 0, 0, 1])
         >>> accuracy = lambda weights: weights @ (truth == predicted) / weights.sum(axis=1)
         >>> intervals({"accuracy": accuracy}, np.arange(4), np.random.default_rng(0), draws=200)
         {'accuracy': [0.25, 1.0]}
     """
+    if draws < 1 or not 0 < level < 1:
+        raise ValueError(f"draws must be at least 1 and level between 0 and 1; got {draws} and {level}")
     weights = bootstrap_weights(recordings, draws, rng)
     weights = weights[weights.sum(axis=1) > 0]
     edges = [50 * (1 - level), 50 * (1 + level)]
@@ -544,7 +566,8 @@ def report(
         `without_positives` (left out of macro averages), `threshold`, `baselines`, `per_class` and `intervals`.
 
     Raises:
-        ValueError: If the arrays do not match, a score is not between 0 and 1, or an ID is not one of the taxonomy.
+        ValueError: If the arrays do not match, a score or the threshold is not between 0 and 1, or an ID is not one of the
+            taxonomy.
 
     Example:
         >>> taxonomy = Taxonomy(("dog", "siren"))
@@ -553,6 +576,8 @@ def report(
         >>> found["mAP"], round(found["exact_match"], 2), found["labels"]["macro"]["f1"]
         (1.0, 0.67, 1.0)
     """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
     truth, scores = _truth_and_scores(multi_hot, label_scores, are_probabilities=True)
     true_ids = _combinations(combination, len(truth), taxonomy)
     predicted_ids = _combinations(predicted_combination, len(truth), taxonomy)
@@ -651,7 +676,7 @@ def _probabilities(values: ArrayLike, columns: int) -> np.ndarray:
 
 
 def _combinations(values: ArrayLike, rows: int, taxonomy: Taxonomy) -> np.ndarray:
-    array = _whole(values, "combination IDs")
+    array = whole(values, "combination IDs")
     if array.shape != (rows,) or not ((array >= 0) & (array < taxonomy.n_combinations)).all():
         raise ValueError(
             f"combination IDs must be 0 … {taxonomy.n_combinations - 1}, one per mixture, [{rows}]; got {array.shape}"
@@ -670,15 +695,9 @@ def _finite(values: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(values, np.float64)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
-        raise ValueError(f"{count:,} of {array.size:,} {name} are NaN or infinite: did the network diverge?")
+        why = ": did the network diverge?" if name in ("scores", "probabilities") else ""
+        raise ValueError(f"{count:,} of {array.size:,} {name} are NaN or infinite{why}")
     return array
-
-
-def _whole(values: ArrayLike, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "biu" and not (array.dtype.kind == "f" and (array % 1 == 0).all()):
-        raise ValueError(f"{name} must be whole numbers, not {array.dtype} {array.shape}")
-    return array.astype(np.int64)
 
 
 def _binary(values: ArrayLike, name: str) -> np.ndarray:

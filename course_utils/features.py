@@ -356,12 +356,17 @@ def power_to_db(power: Tensor, floor: float = DECIBEL_FLOOR, top_db: float | Non
     Returns:
         In dB, the same shape.
 
+    Raises:
+        ValueError: If the floor is not positive, or `top_db` is negative or not a number.
+
     Example:
         >>> power_to_db(torch.tensor([1.0, 10.0, 1000.0, 0.0]))
         tensor([   0.,   10.,   30., -100.])
 
     Lesson: 02_spectrogram
     """
+    if not 0 < floor < math.inf or not (top_db is None or top_db >= 0):
+        raise ValueError(f"floor must be above 0, and top_db 0 or more; got {floor} and {top_db}")
     decibel = 10.0 * torch.log10(power.clamp(min=floor))
     return decibel if top_db is None else decibel.clamp(min=float(decibel.max()) - top_db)
 
@@ -554,6 +559,9 @@ class SpecAugment(nn.Module):
         band_stripes: Number of frequency stripes.
         band_width: Their greatest width, in bands.
 
+    Raises:
+        ValueError: If one of them is negative.
+
     Example:
         >>> generator = torch.manual_seed(0)
         >>> masked = SpecAugment().train()(torch.ones(2, 64, 200))
@@ -565,6 +573,8 @@ class SpecAugment(nn.Module):
 
     def __init__(self, time_stripes: int = 2, time_width: int = 64, band_stripes: int = 2, band_width: int = 8) -> None:
         super().__init__()
+        if min(time_stripes, time_width, band_stripes, band_width) < 0:
+            raise ValueError("numbers and widths of stripes are 0 or more")
         self.time, self.band = (time_stripes, time_width), (band_stripes, band_width)
 
     def forward(self, log_mel: Tensor) -> Tensor:

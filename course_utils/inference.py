@@ -84,8 +84,14 @@ def probabilities(
         `[B, n_classes]`.
 
     Raises:
+        ValueError: If the waveforms have another shape, or hold samples that are NaN or infinite.
         DivergedError: If an output of the network is NaN or infinite.
     """
+    waveforms = np.asarray(waveforms)
+    if waveforms.ndim != 2 or not waveforms.size:
+        raise ValueError(f"waveforms must be [B, T], with at least one sample, not {list(waveforms.shape)}")
+    if not np.isfinite(waveforms).all():
+        raise ValueError("the waveforms hold samples that are NaN or infinite")
     device = next(network.parameters()).device
     sounds = torch.from_numpy(np.ascontiguousarray(waveforms, np.float32)).to(device)
     if lengths is None:

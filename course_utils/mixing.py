@@ -88,6 +88,9 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
     Returns:
         A plan of N mixtures.
 
+    Raises:
+        ValueError: If there is not one pair of rows per mixture, or a row is not in the table.
+
     Example:
         >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
         >>> plan_of(np.array([[0, 1], [2, 0]]), clips, Taxonomy(), "test")
@@ -95,7 +98,10 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
         0      0       1            3             8           32  test
         1      2       0            3             3           27  test
     """
-    (first, second), labels = np.asarray(pairs).T, clips["classID"].to_numpy()
+    pairs, labels = np.asarray(pairs), clips["classID"].to_numpy()
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or (pairs.size and not 0 <= pairs.min() <= pairs.max() < len(clips)):
+        raise ValueError(f"pairs are [N, 2], of rows from 0 to {len(clips) - 1}; got {list(pairs.shape)}")
+    first, second = pairs.T
     plan = pd.DataFrame(
         {"first": first, "second": second, "first_class": labels[first], "second_class": labels[second]}
     )
@@ -264,6 +270,9 @@ def overlay(
     Returns:
         Samples, float32 `[max(T1, onset + T2)]`; they may go beyond −1 … 1.
 
+    Raises:
+        ValueError: If a sample, the SNR or the onset is NaN or infinite, or the onset is negative.
+
     Example:
         >>> first, second = np.ones(22_050, np.float32), np.ones(22_050, np.float32)
         >>> mixture = overlay(first, second, snr=0.0, onset=0.5)
@@ -272,6 +281,8 @@ def overlay(
 
     Lesson: 05_dataset_mixing
     """
+    if not np.isfinite(snr) or not 0 <= onset < np.inf:
+        raise ValueError(f"snr must be a number of dB, and onset 0 or more seconds; got {snr} and {onset}")
     powers = [_power(clip) for clip in (first, second)]
     gain = np.sqrt(powers[0] / powers[1]) * 10 ** (-snr / 20) if min(powers) >= SILENCE else 1.0
     start = round(onset * sample_rate)
@@ -284,6 +295,9 @@ def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
     """Scale two waveforms to one energy (sum of squares), their mean before.
 
     If one is silent, of a mean power below −100 dB, both stay as they are.
+
+    Raises:
+        ValueError: If a sample is NaN or infinite.
 
     Example:
         >>> soft, loud = equalize_energy(np.full(4, 0.1, np.float32), np.full(4, 0.7, np.float32))
@@ -300,7 +314,10 @@ def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
 
 def _power(clip: np.ndarray) -> float:
     """Return the mean power of a waveform; 0 if it is empty."""
-    return float(np.mean(clip.astype(np.float64) ** 2)) if len(clip) else 0.0
+    power = float(np.mean(clip.astype(np.float64) ** 2)) if len(clip) else 0.0
+    if not np.isfinite(power):
+        raise ValueError("a waveform holds samples that are NaN or infinite")
+    return power
 
 
 class LazyMixtures(Dataset):

@@ -116,6 +116,7 @@ def official(
     Raises:
         SplitError: If a fold is not there or named twice, or a part would be empty.
     """
+    _check_shares({"valid_fraction": valid_fraction}, seed)
     present = sorted(clips["fold"].unique().tolist())
     named = list(test_folds) + list(valid_folds) + list(train_folds or ())
     absent = sorted(set(named) - set(present))
@@ -200,8 +201,13 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
     Returns:
         A split with fewer training clips; its other parts are the same.
 
+    Raises:
+        SplitError: If the share is not above 0 and at most 1.
+
     Lesson: 12_going_further
     """
+    if not 0 < share <= 1:
+        raise SplitError(f"share must be above 0 and at most 1, not {share}")
     rng, roles, clips = np.random.default_rng([seed, 5]), split.roles.copy(), clips.reset_index(drop=True)
     for _, group in clips[roles == "train"].groupby("classID"):
         recordings = rng.permutation(np.sort(group["fsID"].unique()))
@@ -225,6 +231,9 @@ def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: fl
     Raises:
         SplitError: If a part would be empty.
     """
+    _check_shares({"test_fraction": test_fraction, "valid_fraction": valid_fraction}, seed)
+    if items < 0:
+        raise SplitError(f"items must be 0 or more, not {items}")
     order = np.random.default_rng([seed, 2]).permutation(items)
     n_test = round(items * test_fraction)
     n_valid = round((items - n_test) * valid_fraction)
@@ -295,6 +304,14 @@ def _shares_samples(clips: pd.DataFrame, used: np.ndarray) -> np.ndarray:
         overlap = (start[rows, None] < end[others]) & (end[rows, None] > start[others])
         shares[rows] |= overlap.any(axis=1)
     return shares
+
+
+def _check_shares(shares: dict[str, float], seed: int) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise SplitError(f"{name} must be between 0 and 1, not {share}")
+    if seed < 0:
+        raise SplitError(f"seed must be 0 or more, not {seed}")
 
 
 def _validation_recordings(clips: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:

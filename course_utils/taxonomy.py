@@ -95,9 +95,9 @@ class Taxonomy:
             Combination IDs, int64, the same shape.
 
         Raises:
-            ValueError: If a class ID is not in 0 … n−1.
+            ValueError: If a class ID is not a whole number in 0 … n−1.
         """
-        first, second = np.asarray(first, np.int64), np.asarray(second, np.int64)
+        first, second = (whole(ids, "class IDs") for ids in (first, second))
         low, high = np.minimum(first, second), np.maximum(first, second)
         if np.any(low < 0) or np.any(high >= self.n_classes):
             raise ValueError(f"class IDs go from 0 to {self.n_classes - 1}; got {low.min()} … {high.max()}")
@@ -158,7 +158,23 @@ class Taxonomy:
         return int(self.combination_id(self.class_id(parts[0]), self.class_id(parts[1])))
 
     def _checked(self, combination: ArrayLike) -> np.ndarray:
-        combination = np.asarray(combination, np.int64)
+        combination = whole(combination, "combination IDs")
         if np.any(combination < 0) or np.any(combination >= self.n_combinations):
             raise ValueError(f"combination IDs go from 0 to {self.n_combinations - 1}; got {combination.tolist()}")
         return combination
+
+
+def whole(values: ArrayLike, name: str) -> np.ndarray:
+    """Return whole numbers as int64, any shape.
+
+    Args:
+        values: The numbers.
+        name: What they are, for the message.
+
+    Raises:
+        ValueError: If one of them is not a whole number.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "biu" and not (array.dtype.kind == "f" and (array % 1 == 0).all()):
+        raise ValueError(f"{name} must be whole numbers, not {array.dtype} {array.shape}")
+    return array.astype(np.int64)

@@ -405,3 +405,20 @@ def test_what_is_uploaded_is_found_in_both_forms_of_ipywidgets():
     of_seven = {"a.wav": {"metadata": {"name": "a.wav"}, "content": content}}
     assert audio._uploaded(of_seven) == audio._uploaded(a_file("a.wav", content)) == [("a.wav", content)]
     assert audio._uploaded({}) == audio._uploaded(()) == []
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(0, 8_000), (8_000, 0), (8_000, -1)])
+def test_rates_that_are_none_are_refused(rate, wanted):
+    with pytest.raises(ValueError, match=f"positive numbers of Hz; got {rate} and {wanted}"):
+        audio.resample(np.zeros(10, np.float32), rate, wanted)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_resampled(value):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        audio.resample(np.array([0, value], np.float32), 8_000, 16_000)
+
+
+def test_a_negative_length_is_refused():
+    with pytest.raises(ValueError, match="not -1"):
+        audio.fit_length(np.zeros(4), -1)

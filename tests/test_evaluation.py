@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +106,15 @@ def test_classes_without_positives_are_left_out_and_named():
     assert set(report["without_positives"]["combinations"]) == {TEN.name(i) for i in range(55) if i not in combination}
 
 
+def test_a_class_that_is_found_half_the_time_has_positives():
+    truth, found = [3, 3, 4], [3, 4, 4]
+    report = evaluation.report(
+        TEN.multi_hot(truth), truth, TEN.multi_hot(found) * 0.9, found, taxonomy=TEN, threshold=0.5
+    )
+    there = {TEN.name(3), TEN.name(4)}
+    assert set(report["without_positives"]["combinations"]) == {TEN.name(i) for i in range(55)} - there
+
+
 def test_a_class_that_is_never_predicted_scores_zero():
     counts = evaluation.confusion_counts(np.array([[1], [1]]), np.array([[0], [0]]))
     assert evaluation.precision_recall_f1(counts).loc[0].tolist() == [0, 0, 0]
@@ -177,6 +187,9 @@ def test_baselines_by_hand():
     assert values["chance"]["exact_match"] == pytest.approx(0.36 + 0.04 + 0.04)
     assert values["all_zeros"]["label_accuracy"] == pytest.approx(1 - 6 / 50)
     assert values["all_zeros"]["combination_accuracy"] == pytest.approx(54 / 55)
+    of_all = {"exact_match", "mAP", "macro_f1", "label_accuracy"}
+    assert all(set(scores) - {"combination_accuracy"} == of_all for scores in values.values())
+    assert {scores["mAP"] for scores in values.values()} == {values["chance"]["mAP"]}
 
 
 def test_all_zeros_on_the_reports_mixtures():
@@ -309,7 +322,24 @@ MISFITS = [
     lambda: evaluation.report(
         TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 4], taxonomy=TEN, threshold=0.5, recordings=[[1, 2]]
     ),
+    lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], 2 * ONES((2, 10)), [3, 4], taxonomy=TEN, threshold=0.5),
 ]
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (lambda: evaluation.exact_match([0.5], [1]), "truth"),
+        (lambda: evaluation.exact_match([1.0], [0.5]), "predicted"),
+        (lambda: evaluation.confusion_counts([[2]], [[1]]), "truth"),
+        (lambda: evaluation.confusion_counts([[1]], [[2]]), "predicted"),
+        (lambda: evaluation.confusion_counts([[1]], [[1]], [np.nan]), "weights"),
+        (lambda: evaluation.precision_recall_curve([2], [0.5]), "truth"),
+    ],
+)
+def test_a_refusal_names_the_argument(case, name):
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        case()
 
 
 @pytest.mark.filterwarnings("error")
@@ -426,3 +456,46 @@ def test_the_loss_of_a_mixture_is_its_cross_entropy():
     ours = evaluation.mixture_loss(truth, scores)
     assert ours == pytest.approx(theirs, abs=1e-12)
     assert ours[0] == pytest.approx(1e-7, rel=1e-3) and ours[1] == pytest.approx(-np.log(1e-7))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: evaluation.calibration([[1]], [[0.5]], bins=0), "bins must be at least 1, not 0"),
+        (lambda: evaluation.calibration_error(pd.DataFrame({"said": [], "true": [], "count": []})), "bins is empty"),
+        (lambda: evaluation.intervals({}, np.arange(3), np.random.default_rng(0), draws=0), "draws must be at least 1"),
+        (lambda: evaluation.intervals({}, np.arange(3), np.random.default_rng(0), level=1.0), "level between 0 and 1"),
+        (
+            lambda: evaluation.intervals({}, np.arange(3), np.random.default_rng(0), level=np.nan),
+            "level between 0 and 1",
+        ),
+        (lambda: counts_of(tp=-1.0), "counts must be 0 or more"),
+        (lambda: counts_of(fn=np.nan), "1 of 1 counts are NaN or infinite$"),
+        (lambda: evaluation.precision_recall_f1(pd.DataFrame({"tp": [1]})), "no column fp, fn"),
+        (
+            lambda: evaluation.bootstrap_weights(np.array([[1, np.nan]]), 3, np.random.default_rng(0)),
+            "recordings are NaN",
+        ),
+        (
+            lambda: evaluation.bootstrap_weights(np.array([[1, 2]]), 0, np.random.default_rng(0)),
+            "draws must be at least 1",
+        ),
+        (lambda: report_at(7.0), "threshold must be between 0 and 1, not 7"),
+        (lambda: report_at(np.nan), "threshold must be between 0 and 1, not nan"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def report_at(threshold):
+    return evaluation.report(
+        TEN.multi_hot([3, 4]), [3, 4], np.full((2, 10), 0.5), [3, 4], taxonomy=TEN, threshold=threshold
+    )
+
+
+def counts_of(**counts):
+    return evaluation.average(
+        pd.DataFrame({"tp": [1.0], "fp": [1.0], "fn": [1.0]} | {k: [v] for k, v in counts.items()})
+    )

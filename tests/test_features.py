@@ -477,3 +477,17 @@ def test_pcen_lets_a_steady_sound_fade_and_a_new_one_stand_out():
     out = pcen(energy)[0]
     assert torch.allclose(out[0, 1:150], out[0, 1], atol=1e-3) and out[3, 150] > 5 * out[0, 150]
     assert out[3, 199] < out[3, 150] / 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"floor": 0.0}, {"floor": -1.0}, {"floor": float("nan")}, {"top_db": -5.0}, {"top_db": float("nan")}]
+)
+def test_decibels_without_a_bottom_are_refused(wrong):
+    with pytest.raises(ValueError, match="floor must be above 0, and top_db 0 or more"):
+        features.power_to_db(torch.ones(2), **wrong)
+
+
+def test_stripes_of_negative_width_are_refused():
+    for name in ("time_stripes", "time_width", "band_stripes", "band_width"):
+        with pytest.raises(ValueError, match="0 or more"):
+            features.SpecAugment(**{name: -1})

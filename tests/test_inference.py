@@ -139,3 +139,17 @@ print(*peak_megabytes("minutes.flac"), *peak_megabytes("hour.flac"))
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     few, before, many, after = map(float, printed.split())
     assert (few, many) == (15, 450) and after - before < 200 and after < 1000
+
+
+@pytest.mark.parametrize(
+    ("waveforms", "says"),
+    [
+        (np.zeros(100), r"\[B, T\], with at least one sample, not \[100\]"),
+        (np.zeros((0, 100)), "at least one sample"),
+        (np.full((1, 100), np.nan), "NaN or infinite"),
+        (np.full((1, 100), np.inf), "NaN or infinite"),
+    ],
+)
+def test_waveforms_that_cannot_be_heard_are_refused(waveforms, says):
+    with pytest.raises(ValueError, match=says):
+        inference.probabilities(None, waveforms, None, None)

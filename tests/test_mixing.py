@@ -429,3 +429,25 @@ def test_fixed_pairs_stay(cache):
     before = mixtures.plan
     mixtures.set_epoch(7)
     assert mixtures.plan is before
+
+
+@pytest.mark.parametrize(("snr", "onset"), [(np.nan, 0.0), (np.inf, 0.0), (0.0, -0.1), (0.0, np.nan), (0.0, np.inf)])
+def test_an_overlay_that_cannot_be_is_refused(snr, onset):
+    with pytest.raises(ValueError, match="snr must be a number of dB, and onset 0 or more seconds"):
+        overlay(np.ones(4, np.float32), np.ones(4, np.float32), snr, onset)
+
+
+@pytest.mark.parametrize("mix", [lambda *two: overlay(*two, 0.0, 0.0), mixing.equalize_energy])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_sounds_that_are_not_finite_are_not_mixed(mix, value):
+    good, bad = np.ones(4, np.float32), np.array([0, value, 0], np.float32)
+    for two in ((good, bad), (bad, good)):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            mix(*two)
+
+
+@pytest.mark.parametrize("pairs", [[1, 2, 3], [[-1, 0]], [[0, 4]], [[0, 1, 2]]])
+def test_pairs_of_rows_that_are_not_there_are_refused(pairs):
+    clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
+    with pytest.raises(ValueError, match=r"pairs are \[N, 2\], of rows from 0 to 3"):
+        mixing.plan_of(np.array(pairs), clips, TEN)

@@ -339,3 +339,9 @@ def test_whiten_by_hand():
 def test_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="'db' or 'whiten'"):
         models.crnn(10, norm="log")
+
+
+@pytest.mark.parametrize("lengths", [[100], [100, 100, 100], [[100, 100]]])
+def test_the_crnn_needs_one_length_per_waveform(lengths):
+    with pytest.raises(ValueError, match="there must be one each"):
+        models.crnn(10).eval()(torch.zeros(2, 40_000), torch.tensor(lengths))

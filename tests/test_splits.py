@@ -300,3 +300,20 @@ def test_thinning_counts_rows_and_not_labels_of_rows(cache):
     other = clips.set_index(np.arange(len(clips))[::-1] + 7)
     expected = splits.thin(split, clips, 0.5, 0).roles
     assert splits.thin(split, other, 0.5, 0).roles.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_shares_that_are_none_are_refused_with_their_name(share):
+    clips = table((1, 0, 1, 1, 0), (2, 0, 1, 1, 0), (3, 0, 1, 2, 0))
+    with pytest.raises(SplitError, match="valid_fraction must be between 0 and 1"):
+        splits.official(clips, [2], valid_fraction=share)
+    with pytest.raises(SplitError, match="test_fraction must be between 0 and 1"):
+        splits.random(10, 0, share)
+    with pytest.raises(SplitError, match="seed must be 0 or more, not -1"):
+        splits.random(10, -1)
+    with pytest.raises(SplitError, match="items must be 0 or more"):
+        splits.random(-10, 0)
+    split = splits.official(clips, [2])
+    for wrong in (0, 1.1, -1, float("nan")):
+        with pytest.raises(SplitError, match="share must be above 0 and at most 1"):
+            splits.thin(split, clips, wrong, 0)

@@ -121,3 +121,15 @@ def test_what_is_no_pair_of_names_is_refused(name):
     with pytest.raises(ValueError) as caught:
         ABC.from_name(name)
     assert str(caught.value) == f"{name!r} is not two class names joined by ' + '"
+
+
+@pytest.mark.parametrize("ids", [0.5, [1.0, 1.5], np.nan, "dog", None])
+def test_ids_are_whole_numbers(ids):
+    for call in (
+        lambda: Taxonomy().combination_id(ids, 1),
+        lambda: Taxonomy().multi_hot(ids),
+        lambda: Taxonomy().pair(ids),
+    ):
+        with pytest.raises(ValueError, match="IDs must be whole numbers"):
+            call()
+    assert Taxonomy().combination_id(1.0, 2) == Taxonomy().combination_id(1, 2)

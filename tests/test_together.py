@@ -179,19 +179,18 @@ def test_killed_at_several_moments_the_same_command_goes_on(prepared, tones, tmp
 
 @pytest.mark.slow
 def test_workers_that_load_and_processes_that_train_end_with_the_one_that_was_killed(prepared, tones, tmp_path):
-    command = ["train", "--data", tones, "--out", tmp_path / "run", *LIGHT, *FOLDS, "--epochs", "200"]
     for more in (["--workers", "2"], ["--devices", "2"]):
-        process = start(*command, *more)
-        deadline = time.time() + 120
-        while not (tmp_path / "run" / "history.csv").is_file() and time.time() < deadline:
-            time.sleep(0.2)
-        children = psutil.Process(process.pid).children(recursive=True)
+        out = tmp_path / more[0]
+        process = start("train", "--data", tones, "--out", out, *LIGHT, *FOLDS, "--epochs", "200", *more)
+        deadline, children = time.time() + 120, []
+        while not ((out / "history.csv").is_file() and children) and time.time() < deadline:
+            time.sleep(0.05)
+            children = psutil.Process(process.pid).children(recursive=True)  # of an epoch: between two there are none
         assert children
         process.send_signal(signal.SIGKILL)
         process.wait()
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive, f"{more}: workers outlive the command"
-        shutil.rmtree(tmp_path / "run")
 
 
 def test_a_lock_of_a_killed_process_is_open_and_its_half_files_go(prepared, tones, tmp_path):

@@ -491,6 +491,21 @@ def test_mixup_mixes_sounds_and_targets_alike():
         assert length == 1 + int(torch.nonzero(mixed).max())
 
 
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("", {"auto": "cpu", "cpu": "cpu", "cuda": "cpu", "gpu": "cpu", "mps": "cpu"}),
+        ("cuda", {"auto": "cuda", "cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "cpu"}),
+        ("mps", {"auto": "mps", "cpu": "cpu", "cuda": "cpu", "gpu": "mps", "mps": "mps"}),
+    ],
+)
+def test_the_device_is_the_one_asked_for_if_it_is_there(monkeypatch, there, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there == "mps")
+    found = {name: training.device_of(Config(data="x", accelerator=name)).type for name in expected}
+    assert found == expected
+
+
 def test_targets_of_both_heads():
     batch = Batch(torch.zeros(2, 5), torch.tensor([5, 5]), torch.eye(2, 10), torch.tensor([3, 54]))
     assert torch.equal(training.targets_of(batch, "labels", 10), batch.multi_hot)

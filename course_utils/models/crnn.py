@@ -157,7 +157,14 @@ class CRNN(nn.Module):
 
         Packing needs the lengths on the CPU. Where they come from there, as in `mixing.Batch`, a GPU is not waited for.
         A clip that is too short for the convolutions counts as silent up to their reach.
+
+        Raises:
+            ValueError: If there is not one length per waveform.
         """
+        if lengths.shape != waveform.shape[:1]:
+            raise ValueError(
+                f"waveforms are {list(waveform.shape)}, lengths {list(lengths.shape)}; there must be one each"
+            )
         reach = (self.least_frames() - 1) * self.spectrogram.hop_length
         # A stretch squeezes at most by 1 + spread; leave so much that something remains.
         reach = round(reach * (1 + self.spectrogram.spread)) + self.spectrogram.hop_length
