@@ -1,4 +1,4 @@
-"""An author's notebook that calls the package passes nbval a second time, and on another machine."""
+"""An author's notebook passes nbval a second time, and on another machine; an author's scripts run on the package alone."""
 
 import os
 import shutil
@@ -79,3 +79,14 @@ def test_it_passes_on_another_machine_with_the_sanitizer(notebook, tones, tmp_pa
     )
     assert result.returncode == 0, result.stdout[-4000:]
     assert f"{len(CELLS) + len(SANITIZED)} passed" in result.stdout
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "tests" / "authors").glob("*.py")), ids=lambda path: path.stem)
+def test_an_authors_script_runs_in_an_empty_folder(script, tones, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tones)]
+    result = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert result.stdout

@@ -80,6 +80,11 @@ def test_a_network_of_ones_own_is_trained_evaluated_and_asked(config, tmp_path, 
     assert torch.equal(loaded.fc.weight, torch.load(tmp_path / "best.pt", weights_only=True)["network"]["fc.weight"])
 
 
+def test_a_network_with_another_number_of_outputs_is_told_how_many_are_needed(config, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"logits \[16, 3\], but the targets are \[16, 10\]; build it with 10 outputs"):
+        training.train(config, tmp_path / "run", progress=False, network=Tiny(3))
+
+
 def test_a_checkpoint_says_which_network_it_needs(config, tmp_path):
     training.train(config, tmp_path, progress=False, network=Tiny(10))
     with pytest.raises(ConfigurationError, match=r"network of its author's, test_own_parts\.Tiny.*\(network=…\)"):

@@ -69,10 +69,13 @@ def training_step(
     Returns:
         The loss, on the device: reading it waits for the device.
 
+    Raises:
+        ConfigurationError: If the network returns another number of logits than there are targets.
+
     Lesson: 07_training_cnn10
     """
     sounds, lengths, targets = examples
-    value = loss(network(sounds, lengths), targets)
+    value = loss(_checked(network(sounds, lengths), targets), targets)
     optimizer.zero_grad()
     backward(value)
     optimizer.step()
@@ -130,6 +133,15 @@ def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
     return one_hot(batch.combination, n_classes * (n_classes + 1) // 2).float()
 
 
+def _checked(logits: Tensor, targets: Tensor) -> Tensor:
+    if logits.shape != targets.shape:
+        raise ConfigurationError(
+            f"the network returns logits {list(logits.shape)}, but the targets are {list(targets.shape)}; build it with "
+            f"{targets.shape[1]} outputs"
+        )
+    return logits
+
+
 @torch.inference_mode()
 def score(
     network: Network,
@@ -156,13 +168,15 @@ def score(
         Truth and scores of all mixtures, in order.
 
     Raises:
+        ConfigurationError: If the network returns another number of logits than there are targets.
         DivergedError: If an output of the network is NaN or infinite.
     """
     logits, truths, combinations, losses = [], [], [], []
     for cpu_batch in bar(batches, "score", unit="batch", progress=progress):
         batch = cpu_batch.to(device)
-        output = network(batch.audio, batch.lengths).float()
-        losses.append(loss(output, targets_of(batch, head, taxonomy.n_classes)).cpu() * len(output))
+        targets = targets_of(batch, head, taxonomy.n_classes)
+        output = _checked(network(batch.audio, batch.lengths).float(), targets)
+        losses.append(loss(output, targets).cpu() * len(output))
         logits.append(output.cpu())
         truths.append(cpu_batch.multi_hot)
         combinations.append(cpu_batch.combination)
