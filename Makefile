@@ -2,7 +2,7 @@
 # make test    set up, then the whole suite: the package's tests, and every notebook against its stored outputs
 # make notebooks    re-execute every notebook in place      (one: NOTEBOOKS=notebooks/01_stft.ipynb)
 # make results DATA=FOLDER    run every experiment that is missing, then write the table of results    (FULL=--full: on a GPU)
-# make figures    draw the static diagrams anew
+# make figures    redraw the static diagrams
 # make colab REPO=owner/name REF=tag    put a Colab badge and the course's address into the notebooks    (REPO= takes them out)
 # make assignments    write the student copies of the assignments      make grade SUBMITTED=FOLDER    grade what was handed in
 # make test-slow    the tests that take minutes, which `make test` leaves out: every trick on the grader
@@ -33,7 +33,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
-	@$(PYTHON) -c '$(FITS)' || { echo "$(PYTHON) is no Python 3.11 (from 3.11.4), 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c '$(FITS)' || { echo "$(PYTHON) is not Python 3.11 (from 3.11.4), 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
 	$(BIN)/python -c '$(FITS); import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[lab,test]'
@@ -124,7 +124,7 @@ lint: install
 
 docs: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[docs]'
-	$(BIN)/pdoc --docformat google --output-directory reference course_utils
+	$(BIN)/pdoc --docformat google --output-directory reference course_utils '!course_utils.cli' '!course_utils.lessons'
 
 clean-data: install
 	$(BIN)/python -m course_utils clean $(if $(YES),--yes)

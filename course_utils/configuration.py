@@ -27,7 +27,7 @@ def describe(settings: type[Recipe] | type[Config], name: str) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How two clips become a mixture; the defaults are the report's, where it says.
+    """How two clips become a mixture; the defaults are the student report's, where it gives them.
 
     Every field carries its description, see `describe`.
     """
@@ -95,7 +95,7 @@ class Config:
     split: Annotated[
         Literal["official", "clips", "random"],
         "`official` (by fold, split before mixing), `clips` (a fifth of the clips, at random, split before mixing) "
-        "or `random` (the report's: mix first, split after).",
+        "or `random` (the student report's: mix first, split after).",
     ] = "official"
     train_folds: Annotated[
         tuple[int, ...] | None,
@@ -145,7 +145,7 @@ class Config:
         "`adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.",
     ] = "adamw"
     learning_rate: Annotated[float, "The highest, where there is a schedule."] = 3e-3
-    beta1: Annotated[float, "Adam's first decay rate, the report's \"momentum\"."] = 0.9
+    beta1: Annotated[float, "Adam's first decay rate, the student report's \"momentum\"."] = 0.9
     weight_decay: Annotated[float, "Adam's L2 penalty, or AdamW's decay."] = 1e-2
     decay: Annotated[
         Literal["weights", "all"],

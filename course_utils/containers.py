@@ -175,7 +175,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def _is_sound_behind(file: BinaryIO, place: int, size: int) -> bool:
-    """Say whether sound follows the header of a data chunk of length 0: something that is no other chunk."""
+    """Say whether sound follows the header of a data chunk of length 0: something that is not another chunk."""
     file.seek(place)
     name, length = file.read(4), int.from_bytes(file.read(4), "little")
     return place < size and not (_is_name(name) and place + 8 + length <= size)

@@ -307,7 +307,7 @@ def mel_filterbank(
         Weights, float32 `[n_mels, 1 + n_fft // 2]`.
 
     Raises:
-        ValueError: If the edges do not lie in order between 0 and half the sampling rate, or nothing is asked for.
+        ValueError: If the edges are not in order between 0 and half the sampling rate, or no filter is asked for.
 
     Warns:
         UserWarning: If filters are narrower than the bins are apart, and so stay empty.
@@ -421,7 +421,7 @@ class MelSpectrogram(nn.Module):
         missing = self.n_fft - waveform.shape[-1]
         if missing > 0:
             waveform = functional.pad(waveform, (0, missing))
-        power = power_spectrogram(waveform, self.n_fft, self.hop_length).transpose(-1, -2)  # as it lies in memory
+        power = power_spectrogram(waveform, self.n_fft, self.hop_length).transpose(-1, -2)  # as it is in memory
         return (power @ self.filterbank.T).transpose(-1, -2)
 
 

@@ -409,7 +409,7 @@ def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarr
 
 
 def what_to_render(plan: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`; 0 if it is no overlay.
+    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`; 0 where it is not an overlay.
 
     Example:
         >>> what_to_render(pd.DataFrame({"first": [0, 2], "second": [1, 1]}))

@@ -236,7 +236,7 @@ def timeline(table: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Ax
 
 
 def slices(clips: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
-    """Draw the slices of one recording on its time line; what another slice holds, too, is orange.
+    """Draw the slices of one recording on its time line; what another slice also holds is orange.
 
     Args:
         clips: The rows of one recording, with `slice_file_name`, `start` and `end` in seconds.

@@ -217,7 +217,7 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
 
 
 def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: float = 0.1) -> np.ndarray:
-    """Give roles to items at random, as the report did to its mixtures. What the test shares: see `audit`.
+    """Give roles to items at random, as the student report did with its mixtures. What the test shares: see `audit`.
 
     Args:
         items: Number of mixtures, or of clips.

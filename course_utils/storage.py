@@ -1,4 +1,4 @@
-"""The two stored forms of mixtures, as the report made them: written so that a run may be stopped, read back checked.
+"""The two stored forms of mixtures, as the student report made them: written so that a run may be stopped, read back checked.
 
 A stored set is a folder: `plan.csv`, one row per mixture with the metadata of both clips, its file and that file's
 checksum; the files, either shards of log-mels or one WAV file per mixture; and `set.json`, written last, which says what
@@ -61,7 +61,7 @@ def write_set(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Path:
-    """Write the mixtures of a plan to disk, as the report did.
+    """Write the mixtures of a plan to disk, as the student report did.
 
     `mel` writes log-mels in compressed shards of 256 mixtures (int16, hundredths of a dB); `wav` writes one 16-bit WAV
     file per mixture, scaled down where two loud clips would clip. A run that was interrupted, at any moment, goes on

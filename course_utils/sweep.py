@@ -317,7 +317,7 @@ def _train(
         if reported and max(reported) < config.epochs and trial.should_prune():  # its process had just found that out
             return training.State(**training.load_checkpoint(folder / "last.pt")["state"]), True
         say(f"trial {trial.number:04d} was stopped; it goes on from its last finished epoch")
-    # Prepared anew for each trial: training draws fresh pairs into the data, and would begin with those of the last trial.
+    # Prepared again for each trial: training draws fresh pairs into the data, and would begin with those of the last trial.
     state = training.train(config, folder, run_data.prepare(config, progress), progress, on_epoch=should_stop)
     report(state)
     return state, pruned

@@ -126,7 +126,7 @@ def test_check_names_the_cache_folder_and_its_size(own_cache, cache):
     assert found() == {
         "name": "cache folder",
         "state": "ok",
-        "says": f"{own_cache}; what the lessons write lies below it: nothing yet",
+        "says": f"{own_cache}; what the lessons write is below it: nothing yet",
         "remedy": "",
     }
 

@@ -81,7 +81,9 @@ def test_a_network_of_ones_own_is_trained_evaluated_and_asked(config, tmp_path, 
 
 
 def test_a_network_with_another_number_of_outputs_is_told_how_many_are_needed(config, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"logits \[16, 3\], but the targets are \[16, 10\]; build it with 10 outputs"):
+    with pytest.raises(
+        ConfigurationError, match=r"logits \[16, 3\], but the targets are \[16, 10\]; build it with 10 outputs"
+    ):
         training.train(config, tmp_path / "run", progress=False, network=Tiny(3))
 
 

@@ -100,7 +100,7 @@ def _cache_finding() -> environment.Finding:
     except OSError as error:
         remedy = "set COURSE_CACHE to a folder that you may read and write"
         return environment.Finding(name, "fault", str(error), remedy)
-    says = f"{folder}; what the lessons write lies below it: "
+    says = f"{folder}; what the lessons write is below it: "
     if not kinds:
         return environment.Finding(name, "ok", f"{says}nothing yet")
     each = "; ".join(f"{files.in_words(kind.size)} {kind.name}" for kind in kinds)

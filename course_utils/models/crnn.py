@@ -1,4 +1,4 @@
-"""The CRNN of the report: raw waveform, stretched mel spectrogram, three convolutions, a bidirectional LSTM.
+"""The CRNN of the student report: raw waveform, stretched mel spectrogram, three convolutions, a bidirectional LSTM.
 
 After the network of the repository ksanjeevan/crnn-audio-classification, rebuilt from its description.
 """
@@ -74,14 +74,14 @@ class CRNN(nn.Module):
     """Waveforms `[B, T]` with lengths `[B]` to logits `[B, outputs]`.
 
     Each of three convolutions (3×3, no padding) is followed by batch norm, ELU, max-pooling and dropout. Pooling by 3, 4
-    and 4 along frequency leaves 2 of 128 bands, so 2 × 64 features a step go into a bidirectional LSTM with two layers of
+    and 4 along frequency leaves 2 of 128 bands, so 2 × 64 features per step go into a bidirectional LSTM with two layers of
     64. Its outputs are summed over time with weights, and go through dropout and batch norm into a linear layer.
 
     Args:
         outputs: Number of logits: 10 classes, or 55 combinations.
         norm: See `MelspectrogramStretch`.
         time_pooling: `report` pools time as frequency, by 3, 4 and 4: two steps of 8 s. `fine` pools it by 1, 2 and 2.
-        readout: Which weights: `last` takes the last valid step, as the report; `mean` all valid steps alike;
+        readout: Which weights: `last` takes the last valid step, as in the student report; `mean` all valid steps alike;
             `attention` learns which.
         sample_rate: Of the waveforms, in Hz.
 

@@ -98,7 +98,7 @@ def train(
         on_epoch: Called after every epoch; the run ends when it returns True. A sweep prunes with it.
 
     Returns:
-        Where the run stands at the end.
+        The state of the run at its end.
 
     Raises:
         ConfigurationError: If the folder holds a run of another configuration or with other parts of one's own, or patience
@@ -199,7 +199,7 @@ class _Run:
         losses = train_epoch(
             self.model, self.optimizer, batches, loss=self.loss, backward=self.backward, after_step=self._after_step
         )
-        # The mean over all processes too, so that all of them see what is no number.
+        # Also the mean over all processes, so that all of them see a loss that is not a number.
         loss = float(cast(Tensor, self.fabric.all_reduce(torch.stack(losses).mean())))
         if not math.isfinite(loss):
             raise DivergedError(self._says_diverged("the loss"))

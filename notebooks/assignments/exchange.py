@@ -2,7 +2,7 @@
 
 The tests run in a process that no student's code gets into. There, a student's function is a `Remote`: calling it asks the
 student's kernel, and what it gives back comes as plain data: numbers, texts, lists, arrays, tensors, tables. They are built
-anew from JSON, so that none of them can behave otherwise than what it is. What is none of these, such as a network, stays in
+again from JSON, so that none of them can behave otherwise than what it is. What is none of these, such as a network, stays in
 the kernel, and a `Remote` stands for it; what that gives back must be data.
 
 Questions go the other way as pickles: what comes from the tests can be trusted.
@@ -33,7 +33,7 @@ _kept: dict[int, Any] = {}  # what stays in the kernel, by its `id`
 
 
 def answer(question: str) -> None:
-    """Answer a question of the tests, which lies in a file."""
+    """Answer a question of the tests, which is in a file."""
     from IPython.display import display
 
     try:
@@ -78,7 +78,7 @@ def made(name: str) -> Any:
 
 
 def encode(value: Any) -> Any:
-    """Return a value as JSON can hold it: what is no plain data is kept, and a number stands for it."""
+    """Return a value as JSON can hold it: what is not plain data is kept, and a number stands for it."""
     if isinstance(value, (np.ndarray, np.generic)):
         if value.dtype.kind in PLAIN:
             kind = "array" if isinstance(value, np.ndarray) else "scalar"
@@ -242,4 +242,4 @@ def decode(data: Any, ask: Callable[[bytes], str] | None = None) -> Any:
             return getattr(builtins, kind)(every(body))
         case "kept":
             return Remote(int(body), ask) if ask else object()
-    raise ValueError(f"{kind} is no kind of answer")
+    raise ValueError(f"{kind} is not a kind of answer")

@@ -382,7 +382,7 @@ def names() -> list[str]:
 
 
 def found(student: Path, assignment: str) -> Path:
-    """Return a student's notebook for an assignment, wherever it lies in the student's folder.
+    """Return a student's notebook for an assignment, wherever it is in the student's folder.
 
     Raises:
         GradingError: If there is none, or more than one, or the folder has a name that cannot be used.
@@ -408,7 +408,7 @@ def completed(path: Path, release: NotebookNode) -> NotebookNode:
     copies of a cell the last one counts. Where a cell of the assignment was deleted, the empty one comes back.
 
     Raises:
-        GradingError: If it is no notebook, or none of its cells belongs to the assignment.
+        GradingError: If it is not a notebook, or none of its cells belongs to the assignment.
     """
     originals = {cell_id(cell): cell for cell in release.cells if cell_id(cell)}
     answers: dict[str, NotebookNode] = {}
@@ -477,7 +477,7 @@ def troubles(path: Path) -> str:
 def build_course(course: Path) -> dict[str, NotebookNode]:
     """Set up nbgrader's folder: sources, student copies, and an empty gradebook.
 
-    A folder that was set up from other sources, or by another version of the package, is set up anew.
+    A folder that was set up from other sources, or by another version of the package, is set up again.
 
     Returns:
         The student copy of each assignment.

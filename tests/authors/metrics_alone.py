@@ -19,4 +19,6 @@ low, high = evaluation.intervals(accuracy, np.arange(300) // 3, rng, draws=200)[
 assert precision.shape == (5,) and (precision > truth.mean(axis=0)).all()
 assert set(averages) >= {"macro", "micro"} and low < right.mean() < high
 assert "torch" not in sys.modules
-print("mAP", round(precision.mean(), 3), "accuracy", round(right.mean(), 3), "from", round(low, 3), "to", round(high, 3))
+print(
+    "mAP", round(precision.mean(), 3), "accuracy", round(right.mean(), 3), "from", round(low, 3), "to", round(high, 3)
+)

@@ -18,7 +18,9 @@ rows = []
 for number in range(96):
     kind = list(SOUNDS)[number % 4]
     row = {"slice_file_name": f"{kind}-{number}.wav", "fsID": number, "fold": 1 + number // 4 % 4, "class": kind}
-    audio.write(f"clips/audio/fold{row['fold']}/{row['slice_file_name']}", 0.2 * SOUNDS[kind](rng.uniform(150, 400)), 22_050)
+    audio.write(
+        f"clips/audio/fold{row['fold']}/{row['slice_file_name']}", 0.2 * SOUNDS[kind](rng.uniform(150, 400)), 22_050
+    )
     rows.append(row | {"classID": number % 4})
 pd.DataFrame(rows).to_csv("clips/clips.csv", index=False)
 

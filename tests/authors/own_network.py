@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODULE = '''
+MODULE = """
 from torch import nn
 
 from course_utils import features, models
@@ -22,8 +22,8 @@ class Recurrent(nn.Module):
 
 
 models.register("recurrent", lambda config, outputs: Recurrent(outputs, config.n_mels))
-'''
-TRAIN = '''
+"""
+TRAIN = """
 import my_networks
 from course_utils import training
 from course_utils.configuration import Config, Recipe
@@ -31,14 +31,14 @@ from course_utils.configuration import Config, Recipe
 recipe = Recipe(joint="slots", slot_seconds=0.5)
 config = Config({data!r}, model="recurrent", n_mels=16, test_folds=(3,), epochs=2, recipe=recipe, accelerator="cpu")
 training.train(config, "run", progress=False)
-'''
-ASK = '''
+"""
+ASK = """
 from course_utils import inference
 
 result = inference.evaluate("run", progress=False)
 heard = inference.predict("run", {clip!r}, progress=False)
 print(result.report["mixtures"], len(heard.probabilities))
-'''
+"""
 
 
 def run(code: str) -> subprocess.CompletedProcess:
