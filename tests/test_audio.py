@@ -140,7 +140,7 @@ NO_WAVEFORMS = [
     (np.zeros((1, 2, 3)), r"not 3: \[1, 2, 3\]"),
     (np.zeros(100, complex), "real numbers, not of complex128"),
     (["a", "b"], "real numbers, not of"),
-    ([[1.0], [1.0, 2.0]], "no array of numbers"),
+    ([[1.0], [1.0, 2.0]], "not an array of numbers"),
     (np.r_[np.zeros(22_049), np.nan], r"1 of 22,050 samples is not a number \(NaN or infinite\); find out where"),
     (np.r_[np.zeros(5), np.inf, -np.inf], r"2 of 7 samples are not numbers"),
     (np.full(10, np.nan), "10 of 10 samples are not numbers"),

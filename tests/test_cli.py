@@ -196,7 +196,7 @@ def test_clean_asks_about_each_kind(filled, monkeypatch):
 
 def test_clean_deletes_nothing_where_nobody_can_be_asked(filled):
     before = left(filled)
-    assert "say --yes" in call("clean", code=2).output and left(filled) == before
+    assert "pass --yes" in call("clean", code=2).output and left(filled) == before
 
 
 def test_clean_says_what_it_could_not_delete(filled, monkeypatch):

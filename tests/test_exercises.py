@@ -63,12 +63,12 @@ RIGHT = {
 }
 WRONG = {
     "00_1": [
-        (vector("dog_bark"), "one label a clip cannot say"),
+        (vector("dog_bark"), "one label per clip cannot say"),
         (vector("children_playing", "jackhammer"), "Count from 0"),
         (vector(), "Count from 0"),
-        ([1, 1], "One number a class"),
-        ("dog", "One number a class"),
-        (None, "One number a class"),
+        ([1, 1], "One number per class"),
+        ("dog", "One number per class"),
+        (None, "One number per class"),
         ([0.5] * 10, "1 where the class can be heard"),
     ],
     "00_2": [

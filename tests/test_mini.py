@@ -248,7 +248,7 @@ def test_existing_set_is_kept(root, monkeypatch):
 
 def test_other_things_in_the_folder_are_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("keep me")
-    with pytest.raises(FileExistsError, match="delete it or name another"):
+    with pytest.raises(FileExistsError, match="delete it, or name another folder"):
         mini.build(tmp_path, progress=False, workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 

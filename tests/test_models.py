@@ -188,9 +188,9 @@ def test_crnn_is_built_as_in_the_report():
     convolutions = [block[0] for block in network.convolutions]
     assert [(c.in_channels, c.out_channels) for c in convolutions] == [(1, 32), (32, 64), (64, 64)]
     assert {(c.kernel_size, c.padding, c.stride) for c in convolutions} == {((3, 3), (0, 0), (1, 1))}
-    assert [block[3].kernel_size for block in network.convolutions] == [[3, 3], [4, 4], [4, 4]]
+    assert [block[3].kernel_size for block in network.convolutions] == [(3, 3), (4, 4), (4, 4)]
     assert [block[4].p for block in network.convolutions] == [0.1] * 3 and network.dropout.p == 0.3
-    assert [block[3].kernel_size for block in CRNN(10, time_pooling="fine").convolutions] == [[3, 1], [4, 2], [4, 2]]
+    assert [block[3].kernel_size for block in CRNN(10, time_pooling="fine").convolutions] == [(3, 1), (4, 2), (4, 2)]
     lstm, front = network.lstm, network.spectrogram
     assert (lstm.input_size, lstm.hidden_size, lstm.num_layers) == (128, 64, 2)
     assert lstm.bidirectional and lstm.batch_first
