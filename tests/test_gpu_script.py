@@ -141,6 +141,7 @@ def test_a_lesson_whose_imports_are_missing_is_left_out(run, tmp_path, monkeypat
         run.choose_lessons("*.nb", sys.executable, dict(os.environ))
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_gpu_run_on_a_cpu():
     result = call("--device", "cpu", "--notebooks", "", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -164,7 +164,8 @@ def test_every_setting_occurs_on_some_machine(run):
     assert len([value for key, value in values if key == "TZ"]) == 2
 
 
-@pytest.mark.parametrize("lesson", ["06_cnn10", pytest.param("12_going_further", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", ["06_cnn10", "12_going_further"])
 def test_a_lesson_that_trains_holds_with_another_instruction_set(run, tmp_path, monkeypatch, lesson):
     """CNN10 in the first; in the second the CRNN, and two processes against one."""
     monkeypatch.setenv("COURSE_CACHE", str(CACHE))

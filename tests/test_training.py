@@ -538,6 +538,7 @@ def torchrun(*command, **how):
     return subprocess.Popen(launcher, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
 
 
+@pytest.mark.slow
 def test_two_machines_train_one_network(tmp_path, tones):
     """By torchrun on each; both are this machine, with one CPU process each."""
     run = ["-m", "course_utils", "train", "--data", tones, "--width", "2", "--epochs", "1", "--devices", "1"]

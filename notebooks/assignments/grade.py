@@ -18,6 +18,7 @@ import csv
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,9 @@ MEMORY_LIMIT = 8 * 2**30  # bytes that a kernel may take
 STOPPED = ("TookTooLong", "PrintedTooMuch", "KernelEnded")  # what cells end with that break a limit
 # What is kept of the environment.
 KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_", "MKL_", "VIRTUAL_ENV", "SYSTEMROOT")
+# Each submission has a process of its own, forked, where that can be done, from one that has imported all this already.
+PROCESSES = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+PROCESSES.set_forkserver_preload(["torch", "nbgrader.api", "nbgrader.preprocessors", "course_utils.datasets"])
 FORBIDDEN = '*?[]{}/\\:"<>|'  # in the name of a student's folder
 LARGEST = 50_000_000  # bytes of a submission
 
@@ -316,10 +321,19 @@ def succeed(result: dict[str, Any], what: str) -> None:
         raise GradingError(f"{what}: {named[1] if named else said.strip()[-300:]}")
 
 
-def run_one(course: Path, student: str, assignment: str) -> None:
-    """Grade one submission, in this process, which may take as much memory as the kernel."""
+def run_one(course: Path, student: str, assignment: str, seconds: float, home: Path) -> None:
+    """Grade one submission, in this process, which writes below `home`, and may take as much memory as the kernel."""
+    os.dup2(os.open(home / "said.txt", os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    own = {**environment(home), "COURSE_CELL_SECONDS": str(seconds), "MPLBACKEND": "agg"}
+    os.environ.clear()
+    os.environ.update(own)
+    tempfile.tempdir = None  # so that it is looked up again
     limit_memory(MEMORY_LIMIT)
-    succeed(open_course(course).autograde(assignment, student), f"{student}, {assignment}")
+    try:
+        succeed(open_course(course).autograde(assignment, student), f"{student}, {assignment}")
+    except GradingError as problem:
+        sys.exit(str(problem))
 
 
 def run_apart(course: Path, student: str, assignment: str, seconds: float) -> str:
@@ -334,23 +348,16 @@ def run_apart(course: Path, student: str, assignment: str, seconds: float) -> st
     Returns:
         What went wrong; empty if nothing.
     """
-    command = [sys.executable, str(Path(__file__).resolve()), "one", "--", str(course), student, assignment]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        process = subprocess.Popen(
-            command,
-            env={**environment(Path(home)), "COURSE_CELL_SECONDS": str(seconds), "MPLBACKEND": "agg"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        try:
-            _, said = process.communicate(timeout=7 * seconds + 60)
-        except subprocess.TimeoutExpired:
+        process = PROCESSES.Process(target=run_one, args=(course, student, assignment, seconds, Path(home)))
+        process.start()
+        process.join(7 * seconds + 60)
+        if process.is_alive():
             end(process)
             return f"stopped after {7 * seconds + 60:.0f} s in all"
-    lines = said.strip().splitlines()
-    return "" if process.returncode == 0 else f"could not be graded: {lines[-1] if lines else 'the process ended'}"
+        said = Path(home, "said.txt")
+        lines = said.read_text(errors="replace").strip().splitlines() if said.exists() else []
+    return "" if process.exitcode == 0 else f"could not be graded: {lines[-1] if lines else 'the process ended'}"
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -364,13 +371,13 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def end(process: subprocess.Popen) -> None:
+def end(process: BaseProcess) -> None:
     """End a process and all that it has started."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-    process.communicate()
+    process.join()
 
 
 # --- The folder of submissions ---------------------------------------------------------------------------------------
@@ -763,17 +770,11 @@ def main() -> int:
     one.add_argument(
         "--seconds", type=float, default=120, help="what a cell may take; a notebook may take five times that"
     )
-    one = commands.add_parser("one", help="grade one submission, in this process")
-    one.add_argument("course", type=Path)
-    one.add_argument("student")
-    one.add_argument("assignment")
     given = parser.parse_args()
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # for alembic
     try:
         if given.command == "release":
             release(given.out)
-        elif given.command == "one":
-            run_one(given.course, given.student, given.assignment)
         else:
             grade(given.submitted, given.out, given.seconds)
             print(
