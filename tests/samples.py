@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "notebooks" / "assignments"
 NAMES = ("octave_bands", "three_sounds", "weak_network")
+HONEST = tuple((name, student) for name in NAMES for student in ("solution", "blank", "half"))
 # Answers that earn half of the points of the tests.
 HALF = {
     "octave_bands": ("octave_bands", "octave_power"),
@@ -85,13 +86,12 @@ def write(book: NotebookNode, folder: Path, student: str, name: str) -> None:
     nbformat.write(book, folder / student / f"{name}.ipynb")
 
 
-def write_honest(folder: Path, released: Path) -> None:
-    """Write the solution, the blank copy, and half an answer to all assignments."""
-    for name in NAMES:
+def write_honest(folder: Path, released: Path, wanted: Iterable[tuple[str, str]] = HONEST) -> None:
+    """Write the solution, the blank copy, and half an answer to all assignments, or those of `HONEST` that are wanted."""
+    for name, student in wanted:
         blank = nbformat.read(released / f"{name}.ipynb", as_version=4)
-        write(answered(blank, name), folder, "solution", name)
-        write(blank, folder, "blank", name)
-        write(answered(blank, name, HALF[name].__contains__), folder, "half", name)
+        is_answered = {"solution": lambda cell: True, "blank": lambda cell: False, "half": HALF[name].__contains__}
+        write(answered(blank, name, is_answered[student]), folder, student, name)
 
 
 def write_mischief(folder: Path, released: Path, victim: Path, wanted: Iterable[str] = tuple(MISCHIEF)) -> None:
