@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from course_utils.datasets import mini
+from course_utils.datasets import mini, synthesis
 from course_utils.taxonomy import URBANSOUND8K_CLASSES
 
 COLUMNS = ["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"]
@@ -191,7 +191,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("number", GOLDEN)
 def test_the_sound_is_that_of_this_version(number):
-    """If this fails because the synthesis has changed: raise `mini.VERSION`, and write these numbers anew."""
+    """If this fails because the synthesis has changed: raise `mini.VERSION`, and write these numbers again."""
     assert mini.VERSION == 1
     samples = mini.synthesise(mini.plan(0)[number]) / 32_768.0
     power = np.abs(np.fft.rfft(samples)) ** 2
@@ -262,7 +262,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
             raise RuntimeError("power cut")
         return rng.standard_normal(round(seconds * 22_050))
 
-    monkeypatch.setattr(mini, "SOURCES", (fails_at_the_third, *mini.SOURCES[1:]))
+    monkeypatch.setattr(synthesis, "SOURCES", (fails_at_the_third, *synthesis.SOURCES[1:]))
     with pytest.raises(RuntimeError, match="power cut"):
         mini.build(tmp_path / "mini", progress=False, workers=1)
     assert len(calls) == 3
