@@ -14,7 +14,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         cast(io.TextIOWrapper, stream).reconfigure(
             errors="backslashreplace"
-        )  # for a terminal that knows no arrows, and names that are no text
+        )  # for a terminal that cannot show arrows, and names that are not text
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     app(prog_name="python -m course_utils")
 

@@ -21,7 +21,7 @@ from course_utils.files import write_beside
 SAMPLE_RATE = 22_050  # Hz, everywhere in the course
 PLAYER_BYTES = 90_000  # the largest player
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
-LOUDEST = 1e10  # full scale is 1, and 2.1e9 in files with the numbers of 32-bit integers
+LOUDEST = 1e10  # full scale is 1, or 2.1e9 in float files that hold 32-bit integers
 BLOCK = 65_536  # samples that are encoded at once
 SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system
 
@@ -43,8 +43,8 @@ def read(
         Samples, float32 `[T]`, in −1 … 1 unless a float file goes beyond.
 
     Raises:
-        AudioError: If the file is missing, empty, no sound, cut off, or holds samples that are no numbers or beyond
-            all that a sound can have (1e10); if `start` is beyond its end.
+        AudioError: If the file is missing, empty, not sound or cut off, or holds samples that are not numbers or exceed
+            any level that a sound can have (1e10); or if `start` is beyond its end.
     """
     path = Path(path)
     if not (0 <= start < np.inf and (seconds is None or 0 <= seconds < np.inf)):
@@ -72,7 +72,7 @@ def read(
     if fault := _fault_of(samples):
         raise AudioError(f"{shown(path)}: {fault}; delete it or export it again")
     channels = samples.shape[1]
-    # The mean over channels, as a product: NumPy's `mean` along a short axis takes longer than all else here.
+    # The mean over channels, as a product: NumPy's `mean` along a short axis takes longer than everything else here.
     mono = samples @ np.full(channels, 1 / channels, np.float32) if channels > 1 else samples[:, 0]
     if sample_rate is None:
         return mono
@@ -88,7 +88,7 @@ def duration(path: Path | str) -> float:
     """Return the length of a sound file in seconds, from its header.
 
     Raises:
-        AudioError: If the file is missing, empty, no sound or cut off.
+        AudioError: If the file is missing, empty, not a sound file or cut off.
     """
     with opened(Path(path)) as file:
         return file.frames / file.samplerate
@@ -109,7 +109,7 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         ValueError: If a rate is not positive, or a sample is NaN or infinite.
     """
     if from_rate <= 0 or to_rate <= 0:
-        raise ValueError(f"sampling rates are positive numbers of Hz; got {from_rate} and {to_rate}")
+        raise ValueError(f"sampling rates must be positive numbers of Hz; got {from_rate} and {to_rate}")
     if not np.isfinite(waveform).all():
         raise ValueError("the waveform holds samples that are NaN or infinite")
     if from_rate == to_rate:
@@ -120,26 +120,26 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
-    """Cut a waveform `[T]` to `length` samples, or fill it up with zeros at the end.
+    """Cut a waveform `[T]` to `length` samples, or pad it with zeros at the end.
 
     Raises:
         ValueError: If the length is negative.
     """
     if length < 0:
-        raise ValueError(f"a length is 0 or more samples, not {length}")
+        raise ValueError(f"a length must be 0 or more samples, not {length}")
     if len(waveform) >= length:
         return waveform[:length]
     return np.pad(waveform, (0, length - len(waveform)))
 
 
 def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE, subtype: str | None = None) -> None:
-    """Write a mono waveform; the format follows from the file's ending. Beyond −1 … 1 integers are clipped.
+    """Write a mono waveform; the format follows from the file's ending. Integer formats clip what is beyond −1 … 1.
 
     Args:
         path: The file to make or replace.
         waveform: Samples, `[T]`, an array or a tensor.
         sample_rate: In Hz.
-        subtype: libsndfile's name of the sample format; None takes the usual one, 16 bit for WAV.
+        subtype: libsndfile's name for the sample format; None takes the usual one (16 bit for WAV).
 
     Raises:
         AudioError: If the waveform is not `[T]`, a sample is not a number or beyond 1e10, or the format does not exist
@@ -165,7 +165,7 @@ def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE,
         try:
             _encode(partial, samples.astype(np.float32), sample_rate, subtype=subtype)
             if len(samples):
-                opened(partial).close()  # what the system did not take at the end, libsndfile does not say
+                opened(partial).close()  # libsndfile does not report what the system failed to write at the end
         except (
             soundfile.LibsndfileError,
             AssertionError,
@@ -175,7 +175,7 @@ def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE,
 
 
 def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE) -> str:
-    """Return a player as HTML that holds its sound: the loudest sample at full scale, MP3, at most 90 kB.
+    """Return an HTML player that contains its sound: MP3, at most 90 kB, the loudest sample at full scale.
 
     Args:
         waveform: Samples, `[T]`, an array or a tensor.
@@ -183,7 +183,7 @@ def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
         sample_rate: In Hz.
 
     Returns:
-        The HTML, without anything to load.
+        The HTML, which needs no other file.
 
     Raises:
         AudioError: If the waveform is not `[T]`, is empty, holds samples that are not numbers, has a rate that MP3 does
@@ -260,7 +260,7 @@ def _uploaded(value: Any) -> list[tuple[str, bytes]]:
 
 
 def _checked(waveform: ArrayLike) -> np.ndarray:
-    """Return a waveform as an array `[T]` of the type it has; refuse what is none."""
+    """Return a waveform as an array `[T]` of its own type; refuse anything that is not a waveform."""
     try:
         samples = np.asarray(waveform)
     except ValueError as error:  # rows of different lengths
@@ -299,13 +299,13 @@ def _encode(target: Path | io.BytesIO, samples: np.ndarray, sample_rate: int, **
 
 
 def _not_written(path: Path, error: Exception) -> Exception:
-    """Return the error to raise where libsndfile could not write: of the disk, or of what was asked for."""
+    """Return the error to raise where libsndfile could not write: about the disk, or about what was asked for."""
     if shutil.disk_usage(path.parent).free < 1 << 20:
         return OSError(f"{shown(path)}: not written, because the disk is full; free some space")
     reason = getattr(error, "error_string", "cut off").rstrip(".")
     if getattr(error, "code", SYSTEM_ERROR) == SYSTEM_ERROR:
         return OSError(
-            f"{shown(path)}: not written, though the disk is not full ({reason}); look whether the folder is still there, "
+            f"{shown(path)}: not written, though the disk is not full ({reason}); see whether the folder is still there, "
             "and whether a quota limits your files"
         )
     return AudioError(f"{shown(path)}: not written ({reason}); choose another rate, subtype or ending")
@@ -316,7 +316,7 @@ def _mp3(samples: np.ndarray, sample_rate: int) -> bytes:
         raise AudioError("an empty sound, [0]: there is nothing to play")
     if sample_rate not in MP3_RATES:
         rates = ", ".join(map(str, MP3_RATES))
-        raise AudioError(f"a player has one of MP3's rates ({rates}), not {sample_rate} Hz; use `audio.resample` first")
+        raise AudioError(f"a player needs an MP3 rate ({rates}), not {sample_rate} Hz; use `audio.resample` first")
     peak = np.abs(samples).max()
     scaled = samples / peak * 0.95 if peak > 0 else samples  # in this order, or a very low peak overflows
     for compression in (0.3, 0.6, 0.99):  # libsndfile's scale: 0 best, 1 smallest

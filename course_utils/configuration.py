@@ -15,7 +15,7 @@ class ConfigurationError(ValueError):
     """A configuration that cannot be run; the message names the value and what to do."""
 
 
-# What was computed before there was a field for it, where that is not the field's default.
+# What runs did before a field for it existed, where that differs from the field's default.
 _BEFORE = {"decay": "all", "clip_norm": 0.0}
 _RENAMED = {("joint", "butt"): "concatenate"}  # of a recipe
 
@@ -48,9 +48,9 @@ class Recipe:
     equalize_energy: Annotated[bool, "Scale both clips to the same energy (sum of squares) before joining."] = False
     snr_range: Annotated[
         float,
-        "For `overlay`: the first clip is at most so many dB louder, or softer, than the second.",
+        "For `overlay`: the first clip is at most this many dB louder or softer than the second.",
     ] = 10.0
-    max_onset: Annotated[float, "For `overlay`: the second clip begins at most so many seconds after the first."] = 2.0
+    max_onset: Annotated[float, "For `overlay`: the second clip begins up to this many seconds after the first."] = 2.0
 
     def __post_init__(self) -> None:
         _check_kinds(self)
@@ -65,7 +65,7 @@ class Recipe:
 
     @property
     def seconds(self) -> float:
-        """Length of a mixture of two clips that fill a slot each: what batches are filled up to."""
+        """Length of a mixture of two clips that each fill a slot: batches are padded to it."""
         return self.slot_seconds + (self.max_onset if self.joint == "overlay" else self.slot_seconds)
 
 
@@ -77,7 +77,7 @@ class Config:
     """
 
     data: Annotated[str, "A folder of clips, a stored set of mixtures, or `mini`, `urbansound8k` or `measured`."]
-    model: Annotated[str, "`cnn10`, `crnn`, or what `models.register` has made known."] = "cnn10"
+    model: Annotated[str, "`cnn10`, `crnn`, or a name given to `models.register`."] = "cnn10"
     width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64
     head: Annotated[
         Literal["labels", "combinations"],
@@ -86,11 +86,11 @@ class Config:
     norm: Annotated[Literal["db", "whiten"], "The CRNN's normalisation, `db` or `whiten`."] = "db"
     time_pooling: Annotated[
         Literal["report", "fine"],
-        "How the CRNN pools time: as the `report`, to two steps of 8 s, or `fine`.",
+        "How the CRNN pools time: as in the `report`, leaving two steps for 8 s, or `fine`.",
     ] = "report"
     readout: Annotated[
         Literal["last", "mean", "attention"],
-        "What the CRNN takes of its steps: the `last`, their `mean`, or what `attention` learns.",
+        "What the CRNN reads from its steps: the `last`, their `mean`, or a weighting that `attention` learns.",
     ] = "last"
     split: Annotated[
         Literal["official", "clips", "random"],
@@ -99,17 +99,17 @@ class Config:
     ] = "official"
     train_folds: Annotated[
         tuple[int, ...] | None,
-        "None means all folds that are not named; of `clips`, the folds whose clips are split.",
+        "Folds to train on; None means all that are not named. For `clips`, the folds whose clips are split.",
     ] = None
-    valid_folds: Annotated[tuple[int, ...], "If empty, `valid_fraction` of the training recordings validate."] = ()
+    valid_folds: Annotated[tuple[int, ...], "Folds to validate on; if none, see `valid_fraction`."] = ()
     test_folds: Annotated[tuple[int, ...], "Folds to test on."] = (10,)
     valid_fraction: Annotated[
         float,
-        "Of the training recordings (`official`), clips (`clips`) or mixtures (`random`).",
+        "Share that validates, of the training recordings (`official`), clips (`clips`) or mixtures (`random`).",
     ] = 0.1
     train_share: Annotated[
         float,
-        "Train on so much of the training recordings of each class (`official`), to see what more data brings.",
+        "Train on this share of the training recordings of each class (`official`), to see what more data brings.",
     ] = 1.0
     recipe: Annotated[Recipe, "How clips become mixtures."] = field(default_factory=lambda: Recipe(joint="slots"))
     fresh_pairs: Annotated[
@@ -130,47 +130,47 @@ class Config:
         Literal["log", "pcen"],
         "What makes loud and soft alike, in front of CNN10: decibels (`log`), or per-channel energy normalisation (`pcen`).",
     ] = "log"
-    noise_snr: Annotated[float | None, "Noise on the mel power while training, in dB; None adds none."] = None
+    noise_snr: Annotated[float | None, "SNR of noise on the mel power in training, in dB; None adds no noise."] = None
     spec_augment: Annotated[bool, "Mask stripes of the log-mel while training."] = True
     mixup: Annotated[bool, "Mix pairs of training examples, sound and labels."] = False
     pos_weight: Annotated[
         bool,
         "While training, multiply the loss of an output that is there by the number of training mixtures without "
-        "it over that with it.",
+        "it, divided by the number with it.",
     ] = False
-    epochs: Annotated[int, "At most so many."] = 30
+    epochs: Annotated[int, "Maximum number of epochs."] = 30
     batch_size: Annotated[int, "Mixtures in a batch."] = 32
     optimizer: Annotated[
         Literal["adam", "amsgrad", "adamw"],
         "`adam`, `amsgrad` (Adam with the greatest second moment so far) or `adamw`.",
     ] = "adamw"
-    learning_rate: Annotated[float, "The highest, where there is a schedule."] = 3e-3
+    learning_rate: Annotated[float, "The learning rate; its highest value, if there is a schedule."] = 3e-3
     beta1: Annotated[float, "Adam's first decay rate, the student report's \"momentum\"."] = 0.9
     weight_decay: Annotated[float, "Adam's L2 penalty, or AdamW's decay."] = 1e-2
     decay: Annotated[
         Literal["weights", "all"],
-        "What it acts on: the `weights` that multiply an input, or `all`, with biases and batch norm.",
+        "What the decay acts on: the `weights` that multiply an input, or `all`, with biases and batch norm.",
     ] = "weights"
     clip_norm: Annotated[
         float | None,
-        "Shorten a longer gradient to this length; 0 never does, None means 1 for the CRNN and never for CNN10.",
+        "Clip longer gradients to this norm; 0 clips none, None means 1 for the CRNN and no clipping for CNN10.",
     ] = None
     schedule: Annotated[
         Literal["constant", "onecycle", "step"],
         "`constant`, `onecycle`, or `step` (halved every ten epochs).",
     ] = "onecycle"
-    patience: Annotated[int, "Stop after so many epochs without a better validation mAP; 0 never stops early."] = 0
+    patience: Annotated[int, "Stop after this many epochs without a better validation mAP; 0 never stops early."] = 0
     seed: Annotated[int, "The seed of everything random, from 0 to 4,294,967,295."] = 0
     skip_bad: Annotated[bool, "Leave out clips that cannot be decoded."] = False
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "gpu", "mps"],
         "`auto`, `cpu`, `cuda`, `mps`, or `gpu` for whichever of the last two is there.",
     ] = "auto"
-    devices: Annotated[int, "How many, on each machine."] = 1
+    devices: Annotated[int, "Number of devices on each machine."] = 1
     precision: Annotated[
         Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
-        "Of the layers behind the spectrogram, which is always float32: `32-true`; `bf16-mixed`; `16-mixed` with "
-        "loss scaling; or `auto`: on a GPU of NVIDIA bf16 where it is native (A100, H100, RTX 30 and later), else "
+        "Precision behind the spectrogram, which is always float32: `32-true`; `bf16-mixed`; `16-mixed` with "
+        "loss scaling; or `auto`: on an NVIDIA GPU bf16 where it is native (A100, H100, RTX 30 and later), else "
         "float16 (T4, V100); 32 bit on a CPU and on Apple's GPU.",
     ] = "auto"
     workers: Annotated[int | None, "Processes that load data; None means none on a CPU, some beside a GPU."] = None
@@ -200,7 +200,7 @@ class Config:
                 f"half the sampling rate, {self.sample_rate / 2:g}"
             )
         if self.train_share < 1 and self.split != "official":
-            raise ConfigurationError("train_share takes whole recordings away, which only the official split can")
+            raise ConfigurationError("train_share takes whole recordings away, which only the official split can do")
         if self.split == "random" and self.fresh_pairs:
             raise ConfigurationError("the random split mixes first and splits after, so its mixtures stay fixed")
         if self.fresh_pairs and not self.recipe.shuffle and self.recipe.joint != "overlay":
@@ -211,7 +211,7 @@ class Config:
             )
         if self.batch_size < 2:
             raise ConfigurationError(
-                f"batch_size must be at least 2, not {self.batch_size}: batch norm has no spread of one example"
+                f"batch_size must be at least 2, not {self.batch_size}: batch norm needs more than one example"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,14 +219,14 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     def decisive(self) -> dict[str, Any]:
-        """Return the plain values that decide what a run computes: all but where its data lies and what runs it."""
+        """Return the plain values that decide what a run computes: all but where its data is and what runs it."""
         return {k: v for k, v in self.to_dict().items() if k not in ("data", "accelerator", "workers")}
 
     def differences(self, stored: dict[str, Any]) -> list[str]:
         """Name the decisive values in which a stored configuration differs, as `width: 2 there, 4 now`.
 
         Args:
-            stored: As `decisive` or `to_dict` gave it; a field that is newer than it has the value of that time there.
+            stored: As `decisive` or `to_dict` returned it; fields added since count as having the value of that time.
 
         Raises:
             ConfigurationError: If there is a field that this version does not know.
@@ -240,7 +240,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Make a configuration of what `to_dict` gave; a field that is newer than it gets the value of that time.
+        """Make a configuration from what `to_dict` returned; fields added since get the value of that time.
 
         Raises:
             ConfigurationError: If there is a field that this version does not know.
@@ -253,7 +253,7 @@ class Config:
 
     @property
     def clips_gradients_at(self) -> float:
-        """The length that longer gradients are shortened to; 0 if they are not."""
+        """The norm that longer gradients are clipped to; 0 if they are not clipped."""
         return (1.0 if self.model == "crnn" else 0.0) if self.clip_norm is None else self.clip_norm
 
     @property

@@ -24,7 +24,7 @@ _COUNTED_TOO_MUCH = 64  # bytes; some programs count the header as sound, so tha
 _EMPTY = 2_048  # bytes; a header alone takes less
 _FOREIGN = (".m4a", ".aac", ".mp4", ".wma", ".amr", ".3gp", ".webm", ".mkv", ".mka")
 
-# What files that are no sound libsndfile reads begin with: offset, first bytes → what it is, and what to do.
+# How files begin that libsndfile cannot read as sound: offset, first bytes → what it is, and what to do.
 _KINDS = (
     (0, b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull` where it comes from"),
     (0, b"PK\x03\x04", "a ZIP archive; unpack it first"),
@@ -52,7 +52,7 @@ class AudioError(ValueError):
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as text that can be printed: what in its name is not UTF-8 is shown as `\\udcff`."""
+    """Return a path as printable text: bytes in its name that are not UTF-8 are shown as `\\udcff`."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
@@ -69,7 +69,7 @@ def opened(path: Path) -> soundfile.SoundFile:
         The file, at its beginning.
 
     Raises:
-        AudioError: If the file is missing, empty, no sound, or cut off.
+        AudioError: If the file is missing, empty, not a sound file, or cut off.
     """
     status = _status(path)
     try:
@@ -121,7 +121,7 @@ def _status(path: Path) -> os.stat_result:
         raise AudioError(f"{shown(path)}: cannot be opened ({reason})") from error
     if stat.S_ISDIR(status.st_mode):
         raise AudioError(f"{shown(path)}: a folder, not a sound file")
-    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise AudioError(f"{shown(path)}: a pipe or a device, not a sound file; save the sound to a file first")
     if status.st_size == 0:
         raise AudioError(f"{shown(path)}: 0 bytes; delete it or download it again")
@@ -226,7 +226,7 @@ def _ogg_checksum(page: bytes) -> bytes:
 
 
 def _content(path: Path, head: bytes, error: str) -> str:
-    """Say what a file holds that libsndfile does not read, and what to do."""
+    """Say what a file that libsndfile cannot read holds, and what to do."""
     for offset, magic, content in _KINDS:
         if head[offset:].startswith(magic):
             return content

@@ -47,12 +47,12 @@ class Mixtures:
     Attributes:
         taxonomy: The classes.
         train: What to train on; its `set_epoch`, if it has one, draws the pairs of an epoch.
-        valid: What to choose an epoch and the threshold by; may be empty.
-        test: What to report.
+        valid: Mixtures by which the epoch and the threshold are chosen; may be empty.
+        test: What the scores are reported on.
         test_recordings: The recordings of both clips of every test mixture, `[N, 2]`.
-        fingerprint: Of the clips that were split, or of the stored plan: other data has another one.
-        notes: What should be said about it, a line each.
-        root: Where the clips, or the stored set, lie.
+        fingerprint: A hash of the clips that were split, or of the stored plan: other data has a different one.
+        notes: Remarks about the data, one line each.
+        root: Where the clips, or the stored set, are.
         sound: What tells other sound under the same names: the levels of all clips, as `ClipCache.levels`, or the checksum
             of a stored set's clips; None if nothing is known.
     """
@@ -161,7 +161,7 @@ def other_test(
     *,
     progress: bool | None = None,
 ) -> Mixtures:
-    """Make test mixtures of other clips than those that the run set apart.
+    """Make test mixtures from clips other than those that the run set apart.
 
     Args:
         config: The run.
@@ -211,7 +211,7 @@ def other_test(
 
 
 def absolute_place(data: str) -> str:
-    """Return where the data of a run lies, wherever one stands: the name of a data set, or an absolute path."""
+    """Return where the data of a run is, seen from any folder: the name of a data set, or an absolute path."""
     return data if data in datasets.NAMES else str(Path(data).expanduser().absolute())
 
 
@@ -219,8 +219,8 @@ def is_same_sound(stored: np.ndarray | torch.Tensor | str | None, now: np.ndarra
     """Say whether data sound as they did: levels within a thousandth, since decoders differ a little between machines.
 
     Args:
-        stored: `Mixtures.sound` of then; None, of runs before it was stored, fits everything.
-        now: `Mixtures.sound` of now.
+        stored: `Mixtures.sound` as stored; None, from runs before it was stored, matches everything.
+        now: The present `Mixtures.sound`.
     """
     if stored is None or now is None:
         return True
@@ -231,11 +231,11 @@ def is_same_sound(stored: np.ndarray | torch.Tensor | str | None, now: np.ndarra
 
 
 def sounds_as_before(path: Path, data: Mixtures) -> bool:
-    """Say whether clips sound as they did when this was first asked; then, their levels are written down.
+    """Say whether clips sound as they did at the first call, which writes their levels down.
 
     Args:
         path: Where the levels are kept, a file with the ending `.npy`.
-        data: The data of now, of a folder of clips.
+        data: The present data, from a folder of clips.
     """
     if path.is_file():
         return is_same_sound(np.load(path), data.sound)
@@ -257,7 +257,7 @@ def loader(
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
 
     The order is fixed before the loader sees it, so that several processes can share one epoch out among them. Mixtures
-    are filled up to the length of two full slots, or of a full overlay (in samples, or in frames of a stored log-mel), the
+    are padded to the length of two full slots, or of a full overlay (in samples, or in frames of a stored log-mel), the
     longer of what the run is trained on and what the part holds.
 
     Args:
@@ -266,7 +266,7 @@ def loader(
         taxonomy: The classes.
         shuffle_seed: Of the order; None keeps the order, and the incomplete last batch.
         workers: Processes that load; 0 loads in this one.
-        processes: Among how many the batches will be shared out.
+        processes: How many processes the batches will be shared out among.
 
     Returns:
         Batches of `config.batch_size` mixtures, as `mixing.Batch`.

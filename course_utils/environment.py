@@ -49,7 +49,7 @@ def version(package: str) -> str | None:
 def check_torchaudio(torch_version: str, torchaudio_version: str | None) -> Finding:
     """Say whether this torchaudio works beside this torch, from their numbers alone.
 
-    The package does without it. Three lessons compare with it where it works: both must have the same major and minor
+    The package does not need it. Three lessons compare with it where it works: both must have the same major and minor
     version, and the same build (`+cpu`, `+cu130`) where both name one; torchaudio has no release after 2.11.
     """
     name, remedy = "torchaudio", "nothing needs it: the lessons leave a comparison out"
@@ -77,7 +77,7 @@ def need_torch() -> ModuleType:
 
 
 def torchaudio() -> ModuleType | None:
-    """Import and return torchaudio, with which lessons compare; None if it is not installed, or does not fit torch."""
+    """Import and return torchaudio, which lessons compare with; None if it is not installed, or does not fit torch."""
     if check_torchaudio(version("torch") or "", version("torchaudio")).state != "ok":
         return None
     try:
@@ -124,7 +124,7 @@ def _gpu() -> Finding:
     try:
         torch = need_torch()
     except ImportError:
-        return Finding("GPU", "note", "cannot be asked: torch does not load", TORCH)
+        return Finding("GPU", "note", "unknown, because torch does not load", TORCH)
     if torch.cuda.is_available():
         return Finding("GPU", "ok", torch.cuda.get_device_name(0))
     if torch.backends.mps.is_available():

@@ -91,8 +91,8 @@ def precision_recall_f1(counts: pd.DataFrame) -> pd.DataFrame:
 def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return macro and micro precision, recall and F1.
 
-    Macro is the mean over the classes that have positives. Micro adds the counts of all classes up first: a false alarm
-    of a class without positives is a false alarm.
+    Macro is the mean over the classes that have positives. Micro adds up the counts of all classes first: a false alarm
+    for a class without positives counts as one.
 
     Args:
         counts: Confusion counts of every class.
@@ -147,7 +147,7 @@ def mean_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
     """Return mAP: the mean of `average_precision` over the classes that have positives.
 
     Raises:
-        ValueError: As `average_precision`, and if no class has positives.
+        ValueError: As for `average_precision`, and if no class has positives.
 
     Example:
         >>> round(mean_average_precision([[1, 0], [0, 1], [1, 0]], [[0.9, 0.3], [0.8, 0.2], [0.7, 0.1]]), 3)
@@ -167,7 +167,7 @@ def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
         scores: Any finite numbers, `[N]`.
 
     Returns:
-        One row a distinct score, in falling order, with the columns `threshold`, `precision`, `recall`.
+        One row per distinct score, in falling order, with the columns `threshold`, `precision`, `recall`.
 
     Raises:
         ValueError: If the shapes do not fit, a score is NaN or infinite, or the class has no positives.
@@ -192,7 +192,7 @@ def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
 
 
 def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataFrame:
-    """Compare the probabilities that are said with how often they come true, over all given values together.
+    """Compare the predicted probabilities with how often they come true, over all given values together.
 
     Args:
         truth: 0 or 1, `[N, C]`.
@@ -204,7 +204,7 @@ def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataF
         `count`.
 
     Raises:
-        ValueError: If the shapes differ, a score is not between 0 and 1, or there is not one bin at least.
+        ValueError: If the shapes differ, a score is not between 0 and 1, or there is not at least one bin.
 
     Example:
         >>> calibration([[1], [1], [0], [1]], [[0.9], [0.8], [0.2], [0.1]], bins=2)
@@ -278,7 +278,7 @@ def mixture_loss(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
 
     Args:
         truth: 0 or 1, `[N, C]`.
-        scores: Between 0 and 1, `[N, C]`; they are kept 1e-7 away from both.
+        scores: Between 0 and 1, `[N, C]`; they are clipped to stay 1e-7 away from both.
 
     Returns:
         `[N]`, in nats.
@@ -516,7 +516,7 @@ def intervals(
         recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`.
         rng: Where the draws come from.
         draws: Number of bootstrap samples.
-        level: How much of them lies inside.
+        level: The share of the draws inside the interval.
 
     Returns:
         `[low, high]` for every score: percentiles of the draws in which it is defined.
@@ -557,9 +557,9 @@ def report(
         label_scores: Probabilities of the classes, `[N, n_classes]`.
         predicted_combination: Combination IDs, `[N]`.
         taxonomy: The classes.
-        threshold: From which score on a class counts as predicted; tuned on validation.
+        threshold: The score from which a class counts as predicted; tuned on validation data.
         recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`; without them there are no intervals.
-        seed: Of the bootstrap.
+        seed: The seed of the bootstrap.
 
     Returns:
         `mixtures`, `exact_match`, `mAP`, `labels` and `combinations` (macro and micro precision, recall, F1),
@@ -643,7 +643,7 @@ def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> 
 
 
 def _mean_over_classes(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis of what is defined; NaN where nothing is, in some draws of a bootstrap.
+    """Return the mean of the defined values over the last axis; NaN where there are none, as in some bootstrap draws.
 
     Raises:
         ValueError: If nothing is defined at all.

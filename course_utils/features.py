@@ -25,7 +25,7 @@ def in_float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Let a front end compute in float32, whatever the precision of the network behind it.
 
     Powers of a sound span more than 16 bits can hold: float16 ends at 65,504, bfloat16 has two or three digits, and a GPU
-    transforms no bfloat16 at all. So autocast is off inside, and the result is float32.
+    cannot transform bfloat16 at all. So autocast is off inside, and the result is float32.
 
     Args:
         forward: The `forward` of a front end, `(self, waveform, ...)`.
@@ -131,7 +131,7 @@ def stft(
 def istft(spectrum: Tensor, hop_length: int = 512, window: Tensor | None = None, length: int | None = None) -> Tensor:
     """Turn a centred STFT back into a waveform, by windowed overlap-add.
 
-    If `spectrum` is no STFT of any waveform, because somebody changed it, the result is the waveform whose STFT is
+    If `spectrum` is not the STFT of any waveform, because it was modified, the result is the waveform whose STFT is
     nearest to it, over all `n_fft` bins of all frames (D. W. Griffin, J. S. Lim, IEEE Transactions on Acoustics,
     Speech and Signal Processing 32, 1984).
 
@@ -185,7 +185,7 @@ def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
 def phase_vocoder(spectrum: Tensor, rate: float, hop_length: int = 512) -> Tensor:
     """Play a spectrum faster or slower at the same pitch.
 
-    New frames lie `rate` old ones apart. A new magnitude is interpolated between its two neighbours. A new phase goes on from
+    New frames are `rate` old ones apart. A new magnitude is interpolated between its two neighbours. A new phase goes on from
     the last one by what the old phase gained from one neighbour to the next, so that sinusoids stay in one piece.
 
     Args:
@@ -208,13 +208,13 @@ def phase_vocoder(spectrum: Tensor, rate: float, hop_length: int = 512) -> Tenso
     Lesson: 08_crnn
     """
     if not 0 < rate < math.inf:
-        raise ValueError(f"a rate is a positive number, not {rate}")
+        raise ValueError(f"a rate must be a positive number, not {rate}")
     places = torch.arange(0, spectrum.shape[-1], rate, device=spectrum.device, dtype=spectrum.real.dtype)
     left = places.long()
     magnitude, phase = (functional.pad(part, (0, 2)) for part in (spectrum.abs(), spectrum.angle()))
     share = places - left
     new_magnitude = share * magnitude[..., left + 1] + (1 - share) * magnitude[..., left]
-    # What a steady sinusoid in the middle of each bin gains in one hop; what is left over lies between −π and π.
+    # What a steady sinusoid in the middle of each bin gains in one hop; what is left over is between −π and π.
     steady = torch.linspace(0, math.pi * hop_length, spectrum.shape[-2], device=places.device, dtype=places.dtype)[
         :, None
     ]
@@ -310,7 +310,7 @@ def mel_filterbank(
         ValueError: If the edges are not in order between 0 and half the sampling rate, or no filter is asked for.
 
     Warns:
-        UserWarning: If filters are narrower than the bins are apart, and so stay empty.
+        UserWarning: If filters are narrower than the spacing of the bins, and so stay empty.
 
     Example:
         >>> weights = mel_filterbank(22_050, 1024, 64)
@@ -350,8 +350,8 @@ def power_to_db(power: Tensor, floor: float = DECIBEL_FLOOR, top_db: float | Non
 
     Args:
         power: Not negative, any shape.
-        floor: Powers below it count as it.
-        top_db: If given, raise everything more than so many dB below the loudest value of the whole tensor.
+        floor: Lower powers are raised to it.
+        top_db: If given, raise everything to at least this many dB below the loudest value of the whole tensor.
 
     Returns:
         In dB, the same shape.
@@ -385,7 +385,7 @@ class MelSpectrogram(nn.Module):
         norm: `slaney` for filters of equal area, None for filters of equal height.
 
     Raises:
-        ValueError: If the hop is not positive, or for the reasons of `mel_filterbank`.
+        ValueError: If the hop is not positive, or for the reasons given in `mel_filterbank`.
 
     Example:
         >>> MelSpectrogram(n_mels=64)(torch.zeros(2, 22_050)).shape
@@ -417,7 +417,7 @@ class MelSpectrogram(nn.Module):
 
     @in_float32
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return the mel power; a waveform shorter than one frame is filled up with zeros."""
+        """Return the mel power; a waveform shorter than one frame is padded with zeros."""
         missing = self.n_fft - waveform.shape[-1]
         if missing > 0:
             waveform = functional.pad(waveform, (0, missing))
@@ -465,8 +465,8 @@ class PCEN(nn.Module):
     Args:
         noise_snr: As in `LogMel`.
         gain: How far the past is divided out; 1 would do so wholly.
-        bias: What is soft beside it is pressed together.
-        power: Of the compression; 0.5 is a square root.
+        bias: Values that are small beside it are compressed.
+        power: Exponent of the compression; 0.5 is a square root.
         time_constant: How far back the past reaches, in seconds.
         **mel: Arguments of `MelSpectrogram`.
 
@@ -506,7 +506,7 @@ class PCEN(nn.Module):
     def running_mean(self, energy: Tensor) -> Tensor:
         """Return the exponentially weighted mean over the past of every band, `[..., n_mels, frames]`.
 
-        It begins at the first frame, and moves by `share` of the way to every further one.
+        It begins at the first frame, and moves `share` of the way towards each further one.
         """
         age = torch.arange(energy.shape[-1], device=energy.device)
         age = (age - age[:, None]).to(energy.dtype)  # [past frame, present frame]
@@ -574,7 +574,7 @@ class SpecAugment(nn.Module):
     def __init__(self, time_stripes: int = 2, time_width: int = 64, band_stripes: int = 2, band_width: int = 8) -> None:
         super().__init__()
         if min(time_stripes, time_width, band_stripes, band_width) < 0:
-            raise ValueError("numbers and widths of stripes are 0 or more")
+            raise ValueError("numbers and widths of stripes must be 0 or more")
         self.time, self.band = (time_stripes, time_width), (band_stripes, band_width)
 
     def forward(self, log_mel: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 _locks: list[FileLock] = []  # of the folders of `new_folder`, held until this process ends
 _LOCK = ".lock"  # in a folder that a process works in
-_PATIENCE = 10.0  # seconds to wait for a folder: what a killed process has started may outlive it for some of them
+_PATIENCE = 10.0  # seconds to wait for a folder: children of a killed process may outlive it by some of them
 _YOUNG = 600.0  # seconds in which a half-built folder without a lock may belong to a process that is just beginning
 _PARTIAL = re.compile(r"\..+-\w{8}\.part(\.\w+)?")  # what `write_beside` writes to
 
@@ -80,7 +80,7 @@ class Kind:
 
     Attributes:
         name: What it is, and how it comes back once it is deleted.
-        shelf: The folder below the cache folder that holds it and nothing else; empty if it lies beside others.
+        shelf: The folder below the cache folder that holds it and nothing else; empty if it is beside others.
         targets: A pattern of the names that `write_beside` or `build_beside` get; what these leave half done counts too.
         others: A pattern of further names, such as locks; empty if there are none.
     """
@@ -168,7 +168,7 @@ def in_words(size: float) -> str:
 
 
 def _entries(root: Path, shelves: set[str]) -> list[Path]:
-    """Return what is in the cache folder, and instead of the shelves what is on them."""
+    """Return what is in the cache folder, with the contents of the shelves in place of the shelves."""
     found = []
     for path in sorted(root.iterdir()) if root.exists() else []:
         is_shelf = path.name in shelves and path.is_dir() and not path.is_symlink()
@@ -190,7 +190,7 @@ def need_room(folder: Path, needed: float, to_be_replaced: float = 0) -> None:
     """Make sure, before anything is written, that a folder has room.
 
     Args:
-        folder: Where will be written; it may not be there yet.
+        folder: The folder that will be written to; it may not exist yet.
         needed: Bytes that will be written.
         to_be_replaced: Bytes of what will be deleted first, or is there already.
 
@@ -210,15 +210,15 @@ def need_room(folder: Path, needed: float, to_be_replaced: float = 0) -> None:
 def alone_in(folder: Path, doing: str) -> Iterator[None]:
     """Keep other processes from doing the same in a folder, and delete the half-written files that killed ones have left.
 
-    The operating system opens the lock when this process ends, whatever ends it. On a file system without locks nothing is
-    kept from anybody.
+    The operating system releases the lock when this process ends, whatever ends it. On a file system without locks
+    nobody is kept out.
 
     Args:
         folder: The folder; it is made if it is not there, and deleted again if nothing was written to it.
-        doing: What this process does there, for the message of the other: "trains a network".
+        doing: What this process does there, for the other process's message: "trains a network".
 
     Raises:
-        FolderInUseError: If another process does so already, and goes on for ten seconds.
+        FolderInUseError: If another process is already doing so, and still is after ten seconds.
         NotADirectoryError: If there is a file of that name.
     """
     folder = Path(folder)
@@ -241,7 +241,7 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
                 path.unlink(missing_ok=True)
         yield
     finally:
-        with suppress(OSError):  # Windows deletes no open file
+        with suppress(OSError):  # Windows does not delete an open file
             (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
         if is_new:
@@ -281,8 +281,8 @@ def write_beside(target: Path) -> Iterator[Path]:
 def build_beside(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target` to fill, and rename it to `target` at the end.
 
-    When another process has made `target` in the meantime, its folder is kept and ours is dropped. What processes that were
-    killed have left half built of the same target is deleted first.
+    When another process has made `target` in the meantime, its folder is kept and ours is dropped. Half-built folders
+    that killed processes have left for the same target are deleted first.
 
     Args:
         target: The folder to make. It must not hold anything yet.
@@ -317,7 +317,7 @@ def delete_abandoned(folder: Path, name: str = "*") -> None:
 
     Args:
         folder: The folder of the targets; nothing happens if it is not there, or cannot be written to.
-        name: Of the target, or a pattern of names.
+        name: The name of the target, or a pattern of names.
     """
     for half in Path(folder).glob(f".{name}-????????.part"):
         with suppress(OSError, NotImplementedError):  # Timeout, of a lock that is held, is an OSError
@@ -344,7 +344,7 @@ def write_json(target: Path, value: Any) -> None:
     """Write a value as indented JSON, beside the target first.
 
     Raises:
-        ValueError: As `as_json`; then nothing is written.
+        ValueError: As for `as_json`; then nothing is written.
     """
     text = as_json(value)
     with write_beside(target) as partial:

@@ -30,9 +30,9 @@ class Prediction:
     Attributes:
         path: The file.
         seconds: Its length.
-        threshold: From which probability on a class counts as heard.
+        threshold: The probability from which a class counts as heard.
         labels: The classes at or above the threshold in some window, the most probable first.
-        probabilities: Of every class: the highest over all windows.
+        probabilities: The highest probability of each class over all windows.
         timeline: One row per window: `start`, `end` (seconds), and a column of probabilities for each class.
     """
 
@@ -54,7 +54,7 @@ class Evaluation:
 
     Attributes:
         report: See `evaluation.report`.
-        notes: What should be said about the data, a line each.
+        notes: Remarks about the data, one line each.
         scores: Truth and scores of every mixture, in the order of `mixtures.test`.
         mixtures: The data.
         config: Of the run.
@@ -98,7 +98,7 @@ def probabilities(
         lengths = np.full(len(sounds), sounds.shape[-1])
     logits = network(sounds, torch.as_tensor(lengths))
     if not torch.isfinite(logits).all():
-        raise training.DivergedError("the network says NaN or infinity of this sound: its training has diverged")
+        raise training.DivergedError("the network gives NaN or infinity for this sound: its training has diverged")
     scores = logits.float().sigmoid().cpu().double().numpy()
     return scores if config.head == "labels" else evaluation.combinations_to_labels(scores, taxonomy)
 
@@ -136,7 +136,7 @@ def predict(
     hop = window / 2 if hop is None else hop
     if not 1 / config.sample_rate <= hop <= window < np.inf:
         raise ConfigurationError(
-            f"hop and window are seconds, and a hop is at most a window, else parts are skipped; got hop {hop}, "
+            f"hop and window are in seconds, and a hop is at most a window, or parts are skipped; got hop {hop}, "
             f"window {window}"
         )
     seconds = audio.duration(path)
@@ -175,8 +175,8 @@ def evaluate(
 
     Args:
         run: The folder of the run.
-        data: Other clips than the run's; None means the run's.
-        folds: Other test folds than the run's; None means the run's, or all folds of other data.
+        data: Clips other than the run's; None means the run's.
+        folds: Test folds other than the run's; None means the run's, or all folds of other data.
         progress: Show a progress bar; None: only in a terminal.
         say: What to call with a line about the data, before the work begins.
         network: As in `evaluate_on`.

@@ -38,7 +38,7 @@ def pair(
 ) -> pd.DataFrame:
     """Pair clips: replicate them, shuffle, and join neighbours; or draw all combinations equally often.
 
-    Balanced, the numbers of any two combinations differ by one at most, and so do those of any two clips of a class.
+    If balanced, the numbers of any two combinations differ by at most one, and so do those of any two clips of a class.
     Combinations with a class that has no clip are left out. Either way a clip may, rarely, be paired with itself.
 
     Args:
@@ -46,11 +46,11 @@ def pair(
         rows: Which of its rows take part.
         taxonomy: The classes.
         recipe: How often each clip occurs, and how to pair.
-        rng: Where the order comes from, and SNR and onset of overlays.
+        rng: Where the order, and the SNR and onset of overlays, come from.
         split: What to write into the column `split`.
 
     Returns:
-        A plan of `len(rows) * replicas // 2` mixtures. Of an odd number the last clip is left over.
+        A plan of `len(rows) * replicas // 2` mixtures. With an odd number of clips the last one is left over.
 
     Example:
         >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
@@ -162,7 +162,7 @@ class Batch(NamedTuple):
 
     Attributes:
         audio: Waveforms, float32 `[B, T]`, or log-mels in dB, float32 `[B, n_mels, frames]`; the shorter ones are
-            filled up at the end, with zeros or with −100 dB.
+            padded at the end, with zeros or with −100 dB.
         lengths: Samples or frames of each, int64 `[B]`; they stay on the CPU, where they are read.
         multi_hot: The classes, float32 `[B, n_classes]`.
         combination: The combination ID, int64 `[B]`.
@@ -185,12 +185,12 @@ class Batch(NamedTuple):
 
 
 def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: int = 0) -> Batch:
-    """Put items of (sound, combination ID) together, filling up the shorter ones.
+    """Put items of (sound, combination ID) together, padding the shorter ones.
 
     Args:
         items: Waveforms `[T]` or log-mels `[n_mels, frames]`, each with its combination ID.
         taxonomy: The classes.
-        at_least: The length to fill up to, in samples or frames, so that what a network hears of one mixture does not
+        at_least: The length to pad to, in samples or frames, so that what a network hears of one mixture does not
             depend on the others in its batch; a longer one lengthens its batch.
 
     Example:
@@ -227,9 +227,9 @@ def render(
         first: Row of the clip that comes first.
         second: Row of the other.
         recipe: How to join them.
-        snr: Of an overlay, see `overlay`.
-        onset: Of an overlay, see `overlay`.
-        sample_rate: Of the clips, in Hz.
+        snr: SNR of an overlay, see `overlay`.
+        onset: Onset of an overlay, see `overlay`.
+        sample_rate: Sampling rate of the clips, in Hz.
 
     Returns:
         Waveform, float32 `[T]`: the sum of both lengths for `concatenate`, two slots for `slots`, up to the end of the clip
@@ -265,7 +265,7 @@ def overlay(
         second: Samples, float32 `[T2]`.
         snr: Mean power of the first over mean power of the second, each over its own length, in dB.
         onset: Where the second begins, in seconds.
-        sample_rate: Of both, in Hz.
+        sample_rate: Sampling rate of both, in Hz.
 
     Returns:
         Samples, float32 `[max(T1, onset + T2)]`; they may go beyond −1 … 1.
@@ -292,7 +292,7 @@ def overlay(
 
 
 def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
-    """Scale two waveforms to one energy (sum of squares), their mean before.
+    """Scale two waveforms to the same energy (sum of squares): the mean of their energies before.
 
     If one is silent, of a mean power below −100 dB, both stay as they are.
 
@@ -329,7 +329,7 @@ class LazyMixtures(Dataset):
         taxonomy: The classes.
         recipe: How to join clips.
         fresh_rows: If given, `set_epoch` draws new pairs of these clips every epoch.
-        seed: Of the fresh pairs.
+        seed: The seed of the fresh pairs.
 
     Example:
         >>> import tempfile

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WORST = 10  # mixtures that are shown
-HEARD = 20  # seconds of a mixture that its player plays at most; even of noise, so many fit into one
-WIDTH = 5.2  # of most pictures, in inches: two stand side by side, and one can be read on a telephone
+HEARD = 20  # seconds of a mixture that its player plays at most; even of noise, this many fit into one
+WIDTH = 5.2  # of most pictures, in inches: two fit side by side, and one can be read on a telephone
 
 _MEANINGS = {
     "Exact match": "the share of mixtures for which the most probable combination of classes is the right one.",
-    "mAP": "sort all mixtures by the probability of a class: the higher up those with that class stand, the nearer its "
+    "mAP": "sort all mixtures by the probability of a class: the higher up those with that class are, the nearer its "
     "average precision (AP) is to 1; mAP is the mean over the classes.",
     "Precision": "of the times that a class was named, the share in which it was there.",
     "Recall": "of the times that a class was there, the share in which it was named.",
@@ -150,7 +150,7 @@ def _pictures(result: Evaluation) -> Iterable[str]:
         )
     matrix = evaluation.label_confusion(truth, scores >= threshold)
     yield _figure(
-        "What is taken for what",
+        "Which class is mistaken for which",
         partial(plots.confusion, matrix, taxonomy),
         (2.6 + 0.36 * taxonomy.n_classes, 1.7 + 0.36 * taxonomy.n_classes),
         alt="Table of class by class: recall on the diagonal, and off it what was named where a class was missed.",
@@ -163,7 +163,7 @@ def _pictures(result: Evaluation) -> Iterable[str]:
         "Precision against recall",
         partial(plots.precision_recall, curves),
         (WIDTH, max(3.4, 0.17 * len(curves))),
-        alt=f"Curves of precision over recall, one a class: {', '.join(curves)}.",
+        alt=f"Curves of precision over recall, one per class: {', '.join(curves)}.",
         see="the longer a curve stays up on its way to the right, the better; a class that is guessed is a flat line at the "
         "share of mixtures that have it.",
     )
@@ -189,7 +189,7 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
     worst = np.argsort(-losses, kind="stable")[:WORST]
     has_sound = test[int(worst[0])][0].dim() == 1
     yield "<p>Those with the highest loss, the mean binary cross-entropy over the classes; the worst is first. The number "
-    yield "behind a class is the probability that it was given.</p>"
+    yield "after a class is the probability that it was given.</p>"
     if not has_sound:
         yield "<p>The stored set holds log-mels and no sound, so there is nothing to listen to.</p>"
     yield '<div class="pictures">'

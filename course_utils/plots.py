@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COLOUR_MAP = "magma"
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"  # of Okabe and Ito's colour-blind-safe palette
 LINE_COLOURS, LINE_STYLES = (BLUE, ORANGE, "#009E73", GREY), ("-", "--", "-.", ":")
-SHADES = 48  # of the colour map: finer than one sees, coarse enough for small files
+SHADES = 48  # of the colour map: finer than the eye sees, coarse enough for small files
 _DOTS_PER_INCH = 110  # of pictures that are PNG files
 DYNAMIC_RANGE = 80.0  # dB shown below the loudest cell
 
@@ -266,7 +266,7 @@ def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, t
         title: The title of the picture.
 
     Raises:
-        ValueError: If there is not one number a combination.
+        ValueError: If there is not one number per combination.
     """
     values, n = _array(counts), taxonomy.n_classes
     if len(values) != taxonomy.n_combinations:
@@ -400,7 +400,7 @@ def descent(
     """Draw paths `[steps, 2]` over the contour lines of a valley; each begins at a ring and ends at a dot.
 
     Args:
-        height: Of the valley at x and y.
+        height: Height of the valley at x and y.
         paths: Name → places, one row per step.
         ax: Where to draw; a new figure if not given.
         title: The title of the picture, which goes from −10 to 10 in x and from −3 to 3 in y.
@@ -451,7 +451,7 @@ def learning_curves(
 
 
 def trials(found: Mapping[str, Any], ax: Axes | None = None, title: str = "") -> Axes:
-    """Draw the trials of a sweep: a dot each, hollow if it was pruned, and a line at the best that was complete so far.
+    """Draw the trials of a sweep: a dot each, hollow if it was pruned, and a line at the best complete one so far.
 
     Args:
         found: As `sweep.read` gives it.
@@ -505,7 +505,7 @@ def intervals(
 def points(
     x: ArrayLike, y: ArrayLike, ax: Axes | None = None, title: str = "", *, xlabel: str = "", ylabel: str = ""
 ) -> Axes:
-    """Draw one dot for each pair of values; where several lie upon each other, it is darker.
+    """Draw one dot for each pair of values; where several are on top of each other, it is darker.
 
     Args:
         x: `[N]`.
@@ -587,7 +587,7 @@ def explore(
     Args:
         draw: Draws into a new figure and returns its axes. Each slider begins at the default of its parameter.
         sound: If given, what to listen to: takes the same parameters, returns a waveform `[T]` and a label. Its player
-            stands between the sliders and the picture.
+            is between the sliders and the picture.
         **choices: For each parameter with a slider, the values to choose from.
 
     Raises:
@@ -670,12 +670,12 @@ def _array(values: ArrayLike, dimensions: int = 1) -> np.ndarray:
 
 
 def _looks() -> Iterator[tuple[str, str]]:
-    """Return colour and line style of one line after the other."""
+    """Return the colour and line style of each line in turn."""
     return itertools.cycle(zip(LINE_COLOURS, LINE_STYLES, strict=True))
 
 
 def _many_looks() -> Iterator[tuple[str, str]]:
-    """Return colour and line style of one of many lines after the other: eight colours, then another style."""
+    """Return the colour and line style of each of many lines in turn: eight colours, then another style."""
     colours = [*LINE_COLOURS, "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
     return itertools.cycle([(colour, style) for style in LINE_STYLES for colour in colours])
 

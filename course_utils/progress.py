@@ -1,4 +1,4 @@
-"""Progress bars, where somebody watches."""
+"""Progress bars, shown only where somebody is watching."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bar(
     Args:
         items: What to go through; None for a bar that is updated by hand.
         what: What is being done.
-        unit: Of what is counted; B, for bytes, is shown in kB and MB.
+        unit: The unit of what is counted; B, for bytes, is shown in kB and MB.
         progress: Whether to show it; None only where the output is a terminal.
         total: How many there are, if `items` does not say.
         initial: How many are done already.

@@ -1,4 +1,4 @@
-"""Who goes to training, validation and test, and the audit that counts what the test shares with the rest."""
+"""Which clips go to training, validation and test, and the audit that counts what the test shares with the rest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ClipSplit:
         return np.flatnonzero(self.roles == role)
 
     def describe(self) -> str:
-        """Say how many clips each part has, and which recordings were cleared up."""
+        """Say how many clips each part has, and which recordings were taken off the training side."""
         says = ", ".join(f"{role} {len(self.rows(role)):,}" for role in ROLES)
         if len(self.dropped):
             names = ", ".join(str(i) for i in sorted(self.dropped["fsID"].unique()))
@@ -55,7 +55,7 @@ class Audit:
         samples: Items with at least one clip that shares raw samples with a clip of the other part: the same recording,
             and the time spans from `start` to `end` overlap. Clips of unknown times share samples only with
             themselves. (UrbanSound8K's table puts neighbouring slices 0.5 s apart that are 2 s apart in the sound, so
-            that there this counts too many: see lesson 04_urbansound8k.)
+            that this count is too high there: see lesson 04_urbansound8k.)
         recordings: The recordings on both sides.
     """
 
@@ -72,7 +72,7 @@ class Audit:
         return self.recording == 0
 
     def describe(self) -> str:
-        """Say the counts, with percentages."""
+        """State the counts, with percentages."""
         if not self.items:
             return "audit: no test items"
         if self.is_clean:
@@ -98,7 +98,7 @@ def official(
 ) -> ClipSplit:
     """Split clips by the folds of the data set; no recording ends up on both sides.
 
-    UrbanSound8K's folds keep recordings together but for five (fsID 77751, 106905, 132016, 176638, 180937), which
+    UrbanSound8K's folds keep recordings together except for five (fsID 77751, 106905, 132016, 176638, 180937), which
     are in two folds. Their clips on the training side are dropped when the other fold is tested.
 
     Args:
@@ -164,7 +164,7 @@ def by_clips(
 
     Args:
         clips: The table of clips, with the column `fold`.
-        folds: Whose clips are split; None means all. The others are not used.
+        folds: Folds whose clips are split; None means all. The others are not used.
         seed: Which clips go where.
         test_fraction: Share of the clips that tests.
         valid_fraction: Share of the others that validates.
@@ -190,12 +190,12 @@ def by_clips(
 def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> ClipSplit:
     """Keep a share of the training recordings of each class, at least one; the rest is not used.
 
-    A smaller share of the same seed is a part of a larger one.
+    With the same seed, a smaller share is part of a larger one.
 
     Args:
         split: The split.
         clips: The table of clips, with the columns `fsID` and `classID`.
-        share: Of the recordings, above 0 and at most 1.
+        share: The share of the recordings to keep, above 0 and at most 1.
         seed: Which recordings stay.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The two stored forms of mixtures, as the student report made them: written so that a run may be stopped, read back checked.
+"""The two stored forms of mixtures, as the student report made them: written so that a run may be stopped, checked when read.
 
 A stored set is a folder: `plan.csv`, one row per mixture with the metadata of both clips, its file and that file's
 checksum; the files, either shards of log-mels or one WAV file per mixture; and `set.json`, written last, which says what
@@ -76,7 +76,7 @@ def write_set(
         recipe: How to join clips.
         mel: Arguments of `features.MelSpectrogram`, for the mel form.
         noise_snr: Noise on the mel power at this signal-to-noise ratio in dB; None adds none.
-        seed: Of the noise.
+        seed: The seed of the noise.
         split: How the plan was split, for the record.
         overwrite: Make the set again, and replace whatever set is there.
         progress: Show a progress bar; None: only in a terminal.
@@ -93,7 +93,7 @@ def write_set(
     Lesson: 05_dataset_mixing
     """
     if form not in ("mel", "wav"):
-        raise DatasetError(f"the stored form is 'mel' or 'wav', not {form!r}")
+        raise DatasetError(f"the stored form must be 'mel' or 'wav', not {form!r}")
     out, mel = Path(out), dict(mel or {})
     frames = MelSpectrogram(
         **({"sample_rate": cache.sample_rate} | mel)
@@ -192,7 +192,7 @@ def _finish(
     *,
     checksums: Mapping[int, tuple[str, str]],
 ) -> None:
-    """Write the table, then what the set was made with, by which it is finished."""
+    """Write the table, then what the set was made with, which marks it as finished."""
     table = _with_metadata(plan, cache)
     table.insert(0, "file", [checksums[row][0] for row in range(len(plan))])
     table.insert(1, "checksum", [checksums[row][1] for row in range(len(plan))])
@@ -210,7 +210,7 @@ def _tidy(out: Path) -> None:
 
 
 class StoredMixtures(Dataset):
-    """A stored set, read back item by item; what is not as it was written is refused.
+    """A stored set, read back item by item; files that have changed since are refused.
 
     Args:
         folder: What `write_set` made.
@@ -330,12 +330,12 @@ def _find_set(folder: Path) -> dict[str, Any] | None:
         )
     found = _read_json(folder / "set.json") or _read_json(folder / "unfinished.json")
     if names - {".lock"} and found is None:
-        raise DatasetError(f"{folder}: holds parts of a set, and not what it was made with; delete it")
+        raise DatasetError(f"{folder}: holds parts of a set, but not what it was made with; delete it")
     return found
 
 
 def _is_finished(out: Path, configuration: dict[str, Any], overwrite: bool) -> bool:
-    """Say whether nothing is to be done; refuse another set, unless it is to be replaced."""
+    """Say whether there is nothing left to do; refuse another set, unless it should be replaced."""
     found = _find_set(out)
     differ = _differences(found, configuration) if found else ""
     if differ and not overwrite:
@@ -384,8 +384,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except ValueError:
         found = None
     if not isinstance(found, dict) or "format" not in found:
-        raise DatasetError(f"{path}: damaged, or of something else; if it is of a set, delete {path.parent}")
-    if "recipe" in found:  # an old set may lack what has come since, and have what is called otherwise now
+        raise DatasetError(f"{path}: damaged, or part of something else; if it belongs to a set, delete {path.parent}")
+    if "recipe" in found:  # an old set may lack newer fields, and have fields under old names
         found["recipe"] = with_current_names(found["recipe"])
         found["mel"] = found["mel"] and _DEFAULT_MEL | found["mel"]
     return found

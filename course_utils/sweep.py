@@ -1,8 +1,8 @@
 """A search for the hyperparameters with the best validation mAP, which several processes may share.
 
 A sweep is a folder: `journal.log` (Optuna's study), `trials/0000`, `trials/0001`, … (a run each, as `training.train` makes
-it), `sweep.json` (the results so far) and `locks/`. Each process locks the trial that it trains. The system opens the lock
-of a process that has ended, whatever ended it; by that the others see a trial that was left, and go on with it. Machines
+it), `sweep.json` (the results so far) and `locks/`. Each process locks the trial that it trains. The system frees the lock
+of a process that has ended, whatever ended it; so the others notice an abandoned trial, and continue it. Machines
 that share the folder need a file system with locks.
 """
 
@@ -54,7 +54,7 @@ SPACE: dict[str, dict[str, tuple[float, float] | list]] = {
 }
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _NAME = "sweep"  # of the study in its journal
-_TO_PRUNE = 4  # complete trials that a median is taken of
+_TO_PRUNE = 4  # complete trials needed to take a median
 _TO_WEIGH = 10  # complete trials below which importances would be noise
 
 
@@ -91,7 +91,7 @@ def run_sweep(
     progress: bool | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any] | None:
-    """Run trials until there are so many in all; other processes that are told the same take part.
+    """Run trials until there are this many in all; other processes with the same arguments take part.
 
     The first trial has the values of the base. Then Optuna's TPE chooses them, and a trial that is worse than the median of
     the others is pruned, but not in its first half: there, a small batch is ahead because it has made more steps. A trial
@@ -101,7 +101,7 @@ def run_sweep(
     Args:
         base: What the sweep does not vary, and the values of the first trial.
         out: The folder of the sweep.
-        trials: How many are to be finished, complete or pruned, by all processes together.
+        trials: How many to finish, complete or pruned, by all processes together.
         command: A command that repeats it, for the results file.
         progress: Show progress bars; None: only in a terminal.
         say: What to call with a line about each trial.
@@ -143,7 +143,7 @@ def run_sweep(
                     raise
                 with sweep_lock:
                     study.tell(trial, state=TrialState.FAIL)
-                say(f"trial {trial.number:04d} does not fit into the memory, and is left out")
+                say(f"trial {trial.number:04d} does not fit into memory, and is left out")
                 continue
             if state.interrupted:
                 return None
@@ -154,7 +154,7 @@ def run_sweep(
                 found = _publish(study, out, base, clips, space=space, command=command)
         say(f"{len(found['trials'])} of {trials}: {_told(trial, state, value)}")
     if len(found["trials"]) < trials:
-        say(f"{len(found['trials'])} of {trials} trials are finished; the rest are at work elsewhere, or were left out")
+        say(f"{len(found['trials'])} of {trials} trials are finished; the rest are running elsewhere, or were left out")
     return found
 
 
@@ -202,7 +202,7 @@ def _usable(base: Config, trials: int, progress: bool | None) -> run_data.Mixtur
     if trials < 1:
         raise ConfigurationError(f"trials must be at least 1, not {trials}")
     if base.devices != 1:
-        raise ConfigurationError(f"devices must be 1, not {base.devices}: start one process of the sweep a device")
+        raise ConfigurationError(f"devices must be 1, not {base.devices}: start one process of the sweep per device")
     if is_stored_set(base.data):
         raise ConfigurationError(
             f"{base.data}: a stored set has its split, its pairs and its mel; a sweep needs a folder of clips"
@@ -251,7 +251,7 @@ def _open_study(out: Path, base: Config, clips: str, space: dict[str, Any]) -> o
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Cut off what a process began to write last and did not end, as on a full disk."""
+    """Cut off a last line that a process did not finish writing, as on a full disk."""
     if path.is_file() and (kept := path.read_bytes()) and (end := kept.rfind(b"\n") + 1) not in (0, len(kept)):
         os.truncate(path, end)
 

@@ -300,7 +300,7 @@ def test_predict_saves_a_table_a_picture_and_json(run, tones, tmp_path):
 
 def test_train_goes_on_and_refuses_another_configuration(run, tones):
     same = ["train", "--data", tones, "--out", run, *TINY, "--test-folds", "3"]
-    assert "4 epochs done" in call(*same, "--epochs", "4").output
+    assert "epochs done: 4" in call(*same, "--epochs", "4").output
     assert "epochs: 4 there, 9 now" in call(*same, "--epochs", "9", code=2).output
 
 
@@ -332,7 +332,7 @@ def test_mix_then_train_on_the_stored_set(tones, tmp_path, form):
     if form == "mel":
         assert "waveforms" in call(*command[:4], tmp_path / "other", "--model", "crnn", code=2).output
         wrong = call("train", "--data", out, "--out", tmp_path / "other", "--n-mels", "64", code=2).output
-        assert "made with n_mels 16, and 64 is asked for; leave --n-mels out" in wrong
+        assert "made with n_mels 16, but 64 is asked for; leave --n-mels out" in wrong
         wrong = call(*command[:4], tmp_path / "other", "--split", "official", code=2).output
         assert "made with split random, and official is asked for" in wrong
         checkpoint = training.load_checkpoint(tmp_path / "run" / "last.pt")
@@ -369,8 +369,8 @@ def test_train_skips_bad_clips_only_when_told(tones, tmp_path):
     open(bad, "wb").close()
     command = ["train", "--data", root, "--out", tmp_path / "run", *TINY, "--test-folds", "3", "--epochs", "1"]
     assert bad in call(*command, code=2).output
-    assert "1 epochs done" in call(*command, "--skip-bad").output
-    assert "all of 1 epochs are done already" in call(*command, "--skip-bad").output
+    assert "epochs done: 1" in call(*command, "--skip-bad").output
+    assert "all epochs are done already (1)" in call(*command, "--skip-bad").output
 
 
 WRONG = {

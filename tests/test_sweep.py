@@ -174,7 +174,7 @@ def test_a_sweep_of_another_configuration_is_kept(base, swept, tmp_path, no_trai
     [
         ({"valid_fraction": 0.0}, 2, "no mixtures for validation.*valid_fraction"),
         ({"weight_decay": 0.0}, 2, "weight_decay must be positive"),
-        ({"devices": 2}, 2, "one process of the sweep a device"),
+        ({"devices": 2}, 2, "one process of the sweep per device"),
         ({}, 0, "at least 1, not 0"),
     ],
 )
@@ -269,10 +269,10 @@ def test_no_trial_is_begun_that_another_process_is_at_work_on(base, tmp_path, mo
     found, said = run(base, tmp_path, 2)
     (nothing, why), (one, told) = inner
     assert nothing["trials"] == [] and why == [
-        "0 of 1 trials are finished; the rest are at work elsewhere, or were left out"
+        "0 of 1 trials are finished; the rest are running elsewhere, or were left out"
     ]
     assert [trial["number"] for trial in one["trials"]] == [1] and told[0].startswith("1 of 2: trial 0001")
-    assert told[1] == "1 of 2 trials are finished; the rest are at work elsewhere, or were left out"
+    assert told[1] == "1 of 2 trials are finished; the rest are running elsewhere, or were left out"
     assert [trial["number"] for trial in found["trials"]] == [0, 1] and len(said) == 1
 
 

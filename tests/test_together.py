@@ -209,5 +209,5 @@ def test_a_lock_of_a_killed_process_is_open_and_its_half_files_go(prepared, tone
     command = ["train", "--data", tones, "--out", tmp_path / "run", *LIGHT, *FOLDS, "--epochs", "1"]
     killed = subprocess.run([sys.executable, "-c", code, *map(str, command)], env=os.environ, capture_output=True)
     assert killed.returncode == -signal.SIGKILL and len(left_over(tmp_path)) == 1
-    assert "1 epochs done" in finish(start(*command))
+    assert "epochs done: 1" in finish(start(*command))
     assert not left_over(tmp_path) and not list((tmp_path / "run").glob(".*"))

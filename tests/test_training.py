@@ -129,9 +129,9 @@ def test_a_run_is_described_by_what_is_left_of_it(tmp_path, tones):
     says = rf"cnn10, {parameters:,} parameters, head labels: 2 epochs of {batches} batches of 16 on cpu, 32-true, about \d+ "
     assert re.match(says, training.describe(config, data, tmp_path))
     training.train(config, tmp_path, data, progress=False, on_epoch=lambda state: state.epoch == 1)
-    assert f": 1 epochs of {batches} batches" in training.describe(config, data, tmp_path)
+    assert f": 1 epoch of {batches} batches" in training.describe(config, data, tmp_path)
     training.train(config, tmp_path, data, progress=False)
-    assert training.describe(config, data, tmp_path).endswith("all of 2 epochs are done already")
+    assert training.describe(config, data, tmp_path).endswith("all epochs are done already (2)")
 
 
 def test_what_counts_as_stale_and_which_epoch_counts():
@@ -202,7 +202,7 @@ def test_a_network_that_says_nan_is_not_scored(tones):
         logits[3, 2] = torch.nan
         return logits
 
-    with pytest.raises(training.DivergedError, match=r"of 4 of 60 mixtures, first of number 3; if it is of all"):
+    with pytest.raises(training.DivergedError, match=r"of 4 of 60 mixtures, the first is 3; if it is for all"):
         training.score(says_nan, batches, "labels", data.taxonomy, device=torch.device("cpu"))
 
 

@@ -15,7 +15,7 @@ from course_utils.configuration import ConfigurationError
 
 @app.command()
 def check(as_json: Json = False) -> None:
-    """Look at this machine: versions, GPU, disk, data; what to do about each."""
+    """Check this machine (versions, GPU, disk, data), and say what to do about each."""
     found = [*environment.findings(), _cache_finding(), *_data_findings()]
     if as_json:
         typer.echo(files.as_json([dataclasses.asdict(finding) for finding in found]))
@@ -33,11 +33,11 @@ def check(as_json: Json = False) -> None:
 def data(
     name: Annotated[str, typer.Argument(help="mini, urbansound8k or measured.")],
     root: Annotated[Path | None, typer.Option(help="The folder to hold it; the course's own if not given.")] = None,
-    clips: Annotated[int | None, typer.Option(min=1, help="Stop once so many clips are out (urbansound8k).")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Stop after this many clips (urbansound8k).")] = None,
 ) -> None:
     """Make `mini`, or download UrbanSound8K, whole or in part; then say what is there.
 
-    `measured` are the 2,148 clips of UrbanSound8K that the course's results were measured on: it downloads the whole, and
+    `measured` is the 2,148 clips of UrbanSound8K that the course's results were measured on: it downloads all of it, and
     selects them.
     """
     with plain_errors():
@@ -47,7 +47,7 @@ def data(
         if name not in datasets.NAMES:
             raise datasets.DatasetError(f"no data set {name!r}; there are {', '.join(datasets.NAMES)}")
         if clips is not None and name != "urbansound8k":
-            raise datasets.DatasetError(f"--clips is for urbansound8k; {name} is whole")
+            raise datasets.DatasetError(f"--clips is only for urbansound8k; {name} always comes whole")
         place = root or datasets.default_root(name)
         if name == "mini":
             folder = mini.build(place)

@@ -32,9 +32,7 @@ from course_utils.configuration import ConfigurationError
 class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, DevicesOption, Places):
     """Train on all folds but one, test on that one, in turn; the same command goes on where it stopped."""
 
-    folds: Annotated[str, typer.Option(help="Folds to test on in turn, as 1,2,3; all that are there if not given.")] = (
-        ""
-    )
+    folds: Annotated[str, typer.Option(help="Folds to test on in turn, as 1,2,3; all folds if not given.")] = ""
     as_json: Json = False
 
     def __post_init__(self) -> None:
@@ -71,12 +69,12 @@ class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Devi
 @app.command("sweep")
 @dataclass(kw_only=True)
 class Sweep(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, Places):
-    """Search for hyperparameters; the same command goes on where it stopped, and more processes of it take part.
+    """Search for hyperparameters; the same command resumes where it stopped, and several processes can run it at once.
 
     The options are those of `train`; the first trial has their values.
     """
 
-    trials: Annotated[int, typer.Option(min=1, help="How many to finish, by all processes together.")]
+    trials: Annotated[int, typer.Option(min=1, help="How many trials to finish, counting all processes together.")]
     as_json: Json = False
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ _OF_RECIPE = {field.name for field in dataclasses.fields(Recipe)}
 _OF_CONFIG = {field.name for field in dataclasses.fields(Config)}
 _FOLDS = ("train_folds", "valid_folds", "test_folds")
 _OF_LOG_MEL = ("n_fft", "hop_length", "n_mels", "fmin", "fmax", "mel_scale", "filter_norm", "noise_snr")
-# What only one of several choices uses: an option of another one would be ignored.
+# Options that only one of several choices uses: with another choice they would be ignored.
 _ONLY_FOR = {
     ("model", "cnn10"): ("width", *_OF_LOG_MEL, "front_end", "spec_augment"),
     ("model", "crnn"): ("norm", "time_pooling", "readout"),
@@ -112,7 +112,7 @@ class MachineOptions:
 
 @dataclass(kw_only=True)
 class DevicesOption:
-    """On how many devices one network is trained."""
+    """How many devices one network is trained on."""
 
     devices: Annotated[int, _option("devices")] = Config.devices
 
@@ -218,7 +218,7 @@ def as_given(command: Any) -> list[str]:
 
 
 def folds_of(text: str, name: str) -> tuple[int, ...]:
-    """Read `1,2,5-9`; nothing, if nothing is given."""
+    """Read folds written as `1,2,5-9`; none, if none are given."""
     folds: list[int] = []
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     for part in parts:
@@ -248,7 +248,7 @@ def _stored_options(data: str, options: dict[str, Any], context: typer.Context) 
     for name, value in stored.items():
         if is_given(name, context) and options[name] != value:
             raise ConfigurationError(
-                f"{data}: made with {name} {value}, and {options[name]} is asked for; leave {flag(name)} out, or make "
+                f"{data}: made with {name} {value}, but {options[name]} is asked for; leave {flag(name)} out, or make "
                 "another set"
             )
     return stored

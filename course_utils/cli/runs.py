@@ -52,7 +52,7 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
         from course_utils.storage import is_stored_set, write_set
 
         if is_stored_set(self.data):
-            raise ConfigurationError(f"{self.data}: a stored set already; --data takes a folder of clips")
+            raise ConfigurationError(f"{self.data}: this is already a stored set; --data takes a folder of clips")
         refuse_ignored({**options_of(self), "form": self.form}, self.context)
         config = dataclasses.replace(configure(self), fresh_pairs=False)  # they are written down
         parts = run_data.prepare(config)
@@ -85,7 +85,7 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
 @app.command("train")
 @dataclass(kw_only=True)
 class Train(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, DevicesOption, Places):
-    """Train a network; the same command goes on with a run that was stopped."""
+    """Train a network; the same command resumes a run that was stopped."""
 
     def __post_init__(self) -> None:
         with plain_errors():
@@ -97,8 +97,8 @@ class Train(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, Devices
 @app.command()
 def evaluate(
     run: Run,
-    data: Annotated[str | None, typer.Option(help="Test on other clips than those of the run.")] = None,
-    folds: Annotated[str, typer.Option(help="Test on these folds, as 1,2,5-9.")] = "",
+    data: Annotated[str | None, typer.Option(help="Test on clips other than those of the run.")] = None,
+    folds: Annotated[str, typer.Option(help="Test on these folds, for example 1,2,5-9.")] = "",
     report: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="Write a page with pictures and the worst mixtures to this HTML file."),
@@ -116,10 +116,10 @@ def predict(
     run: Run,
     sounds: Annotated[list[Path], typer.Argument(help="Sound files of any length.", metavar="FILES...")],
     window: Annotated[
-        float | None, typer.Option(help="Length of a window in s; that of the mixtures if not given.")
+        float | None, typer.Option(help="Length of a window in seconds; that of the run's mixtures if not given.")
     ] = None,
     hop: Annotated[
-        float | None, typer.Option(help="From one window to the next in s; half a window if not given.")
+        float | None, typer.Option(help="Seconds from one window to the next; half a window if not given.")
     ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Write a table, a picture and JSON of each file into a folder.")
@@ -156,7 +156,7 @@ def predict(
 
 
 def train_run(config: Config, out: Path, quiet: bool = False) -> bool:
-    """Say what will be done, train, say what came of it; return False if Ctrl-C ended it."""
+    """Say what will be done, train, and say what came of it; return False if Ctrl-C ended it."""
     from course_utils import data as run_data
     from course_utils import models, training
 
@@ -169,10 +169,10 @@ def train_run(config: Config, out: Path, quiet: bool = False) -> bool:
         say(training.describe(config, mixtures, out))
     state = training.train(config, out, mixtures)
     if state.interrupted:
-        say(f"stopped; {state.epoch} finished epochs are kept in {out}, and the same command goes on from there")
+        say(f"stopped after {state.epoch} of {config.epochs} epochs, kept in {out}; the same command continues")
         return False
     best = f"; best validation mAP {state.best:.3f} in epoch {state.best_epoch}" if state.best >= 0 else ""
-    say(f"{state.epoch} epochs done{best}; checkpoints and history.csv in {out}")
+    say(f"epochs done: {state.epoch}{best}; checkpoints and history.csv in {out}")
     return True
 
 

@@ -46,7 +46,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def _broken_torch(error: ImportError | OSError) -> ImportError | None:
-    """Return what is wrong with torch, if that may be behind an error; the system's loader gives its errors no number."""
+    """Return what is wrong with torch, if that may be behind an error; errors of the system's loader have no number."""
     if isinstance(error, ImportError) or error.errno is None:
         try:
             environment.need_torch()

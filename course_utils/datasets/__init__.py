@@ -2,7 +2,7 @@
 
 `load("mini")` generates its clips at first use, `load("urbansound8k")` opens what `python -m course_utils data
 urbansound8k` has downloaded, `load("measured")` those of its clips that the course's results were measured on, and
-`load(folder)` opens a folder in the official layout or one's own.
+`load(folder)` opens a folder in the official layout or in your own.
 """
 
 from __future__ import annotations

@@ -41,14 +41,14 @@ class ClipCache:
 
     Attributes:
         clips: The table of the clips that could be decoded, index 0 … n−1, with `duration` as decoded.
-        folder: Where the samples lie.
+        folder: Where the samples are.
         offsets: Where each clip begins among all samples, int64 `[n]`.
         lengths: Samples of each clip, int64 `[n]`.
         bad: What could not be decoded, or is shorter than the table says: path as in `clips` → reason.
-        digest: Of all samples: other sound has another one.
+        digest: A hash of all samples: other sound has a different one.
         levels: RMS of each clip, and RMS of the differences of its neighbouring samples, float32 `[n, 2]`: other sound has
-            others, and another decoder of the same file the same but for rounding. None if they were never measured.
-        sample_rate: Of the samples, in Hz.
+            different ones; another decoder of the same file gives the same but for rounding. None if never measured.
+        sample_rate: Sampling rate of the samples, in Hz.
     """
 
     clips: pd.DataFrame
@@ -169,7 +169,7 @@ def _fingerprint(dataset: ClipDataset, sample_rate: int) -> str:
         try:
             status = dataset.path(row).stat()
             digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        except OSError:  # named when it is decoded, as every other bad file
+        except OSError:  # named when it is decoded, like every other bad file
             digest.update(b"\0gone\n")
     return digest.hexdigest()[:16]
 
@@ -178,7 +178,7 @@ def _cut_off(dataset: ClipDataset, seconds: np.ndarray, bad: dict[str, str]) -> 
     """Return the clips that were decoded and are shorter than the table says: path → reason."""
     wanted = (dataset.clips["end"] - dataset.clips["start"]).to_numpy(np.float64)
     found = {}
-    for row in np.flatnonzero(seconds < wanted - _LACKING):  # nowhere where the table does not say
+    for row in np.flatnonzero(seconds < wanted - _LACKING):  # none where the table gives no times
         name = dataset.clips["path"][row]
         if name not in bad:
             found[name] = (

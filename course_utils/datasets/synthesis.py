@@ -71,7 +71,7 @@ def _db(value: float) -> float:
 
 
 def _curve(rng: Generator, n: int, rate: float) -> np.ndarray:
-    """Return a random curve [n] of mean 0 and deviation 1 that turns about `rate` times a second."""
+    """Return a random curve [n] of mean 0 and standard deviation 1 that turns about `rate` times a second."""
     knots = rng.standard_normal(int(n / SAMPLE_RATE * rate) + 3)
     return np.interp(np.arange(n) * rate / SAMPLE_RATE + rng.random(), np.arange(len(knots)), knots)
 
@@ -108,7 +108,7 @@ def _harmonics(slope: float, count: int = 80) -> np.ndarray:
 def _train(
     rng: Generator, n: int, rate: float | np.ndarray, jitter: float, *, pattern: Sequence[float] | np.ndarray
 ) -> np.ndarray:
-    """Return single-sample pulses [n] at `rate` a second; heights repeat `pattern`, times and heights jitter."""
+    """Return single-sample pulses [n], `rate` per second; heights repeat `pattern`, times and heights jitter."""
     turns = np.cumsum(np.broadcast_to(rate, n)) / SAMPLE_RATE
     at = np.searchsorted(turns, np.arange(int(turns[-1]) + 1) + rng.random())
     at = np.round(at + jitter * rng.standard_normal(len(at)) * SAMPLE_RATE / np.mean(rate)).astype(int)
@@ -195,7 +195,7 @@ def _room(rng: Generator, reverberation: float, wet: float) -> np.ndarray:
 def _air_conditioner(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
     """Air rushing past the blades (steep broadband noise), blade-pass tones, and the hum of the compressor."""
     n = _length(seconds)
-    tilt = timbre.uniform(-8.0, -3.0)  # dB an octave
+    tilt = timbre.uniform(-8.0, -3.0)  # dB per octave
     points = [(15, -12.0), (50, timbre.uniform(0, 4))]
     points += [(hz, tilt * np.log2(hz / 60) + timbre.normal(0, 3.5)) for hz in (100, 200, 400, 800, 1600, 3200, 6400)]
     air = _noise(rng, n, [*points, (10_000, tilt * 8.5)])

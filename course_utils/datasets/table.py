@@ -51,7 +51,7 @@ class ClipDataset:
         return self.root / self.clips["path"][row]
 
     def __repr__(self) -> str:
-        """Return `describe()`: a notebook that shows a data set holds no folder of the machine it ran on."""
+        """Return `describe()`, so that a notebook that shows a data set names no folder of its machine."""
         return self.describe()
 
     def describe(self) -> str:
@@ -209,7 +209,7 @@ def metadata_from_names(root: Path) -> pd.DataFrame:
 
 
 def open_folder(root: Path | str, name: str | None = None) -> ClipDataset:
-    """Open a folder of clips: the official layout, complete or partial, or one's own.
+    """Open a folder of clips: in the official layout, complete or partial, or in your own.
 
     The metadata is `metadata/*.csv` or a CSV in the folder itself. A clip is looked for as `audio/foldN/NAME`,
     `foldN/NAME`, `audio/NAME` and `NAME`; where the ending differs (`.flac` or `.ogg` instead of `.wav`), the file of

@@ -57,7 +57,7 @@ def download(root: Path, url: str = URL, md5: str = MD5, progress: bool | None =
         The folder `root/UrbanSound8K`.
 
     Raises:
-        DownloadError: If the connection breaks off repeatedly, the disk fills up, or the archive has another sum.
+        DownloadError: If the connection breaks off repeatedly, the disk fills up, or the archive's MD5 sum is wrong.
         FolderInUseError: If another process downloads into the folder.
         NoRoomError: If the disk has too little room from the beginning.
 
@@ -101,7 +101,7 @@ def stream(root: Path, clips: int, url: str = URL, progress: bool | None = None)
 
 
 def _clips_in(target: Path) -> set[str]:
-    """Return the names of the whole clips: halves have other names."""
+    """Return the names of the complete clips: half-written ones have other names."""
     return {path.name for path in target.glob("audio/fold*/*.wav") if parse_name(path.name)}
 
 

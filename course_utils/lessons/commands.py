@@ -16,7 +16,7 @@ from course_utils.configuration import Config, ConfigurationError, describe
 class RunGrid(FoldOptions, MachineOptions, Places):
     """Run a named grid of experiments, and write its results file; the same command goes on where it stopped."""
 
-    name: Annotated[str, typer.Argument(help="Which grid; one that is not there names those that are.")]
+    name: Annotated[str, typer.Argument(help="Name of the grid; an unknown name lists the ones there are.")]
     results: Annotated[Path, typer.Option(help="The JSON file to write.")]
     width: Annotated[int, typer.Option(help=describe(Config, "width"))] = Config.width
     epochs: Annotated[int, typer.Option(help=describe(Config, "epochs"))] = Config.epochs
@@ -50,7 +50,7 @@ def results(
         str | None, typer.Option(help="Clips to run what is missing on; without them, only the table is made.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the runs.")] = Path("runs"),
-    full: Annotated[bool, typer.Option("--full", help="Width 64, for a GPU; with results of its own.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Use width 64, for a GPU; its results are kept apart.")] = False,
 ) -> None:
     """Run every grid, and write the table of results; the same command goes on where it stopped."""
     with plain_errors():
@@ -59,7 +59,7 @@ def results(
         if not Path("README.md").is_file():
             raise ConfigurationError("no README.md here; run this in the project's folder")
         if data is None and (full or is_given("out", context)):
-            raise ConfigurationError("--full and --out are for running what is missing: give them --data")
+            raise ConfigurationError("--full and --out are for running what is missing, which also needs --data")
         if data is not None:
             size = "width 64" if full else "width 16"
             base = Config(data=data, width=table.WIDTHS[size], precision="bf16-mixed")

@@ -188,7 +188,7 @@ def slices() -> Figure:
     ax.texts[1].set_position((4.6, -1.05))
     ax.annotate("", (0.5, -0.76), (2.5, -0.76), arrowprops={"arrowstyle": "<->", "color": INK})
     ax.text(1.5, -0.74, "hop 2 s", ha="center", va="bottom", fontsize=9)
-    ax.text(seconds, -2.75, "orange: samples that another clip holds, too", ha="right", color=ORANGE)
+    ax.text(seconds, -2.75, "orange: samples that another clip also holds", ha="right", color=ORANGE)
     ax.set(xlim=(-0.1, seconds + 0.1), ylim=(-2.95, 0.85), title="Four clips of 4 s from one recording")
     ax.axis("off")
     return figure
@@ -243,7 +243,7 @@ def mixing() -> Figure:
         y, is_test = 2.0 * i + 0.5, i in test
         write(9, y, first)
         write(10, y, second)
-        says = f"test: {first} and {second} are in training, too" if is_test else "training"
+        says = f"test: {first} and {second} are also in training" if is_test else "training"
         ax.text(15.2, y, says, va="center", fontsize=10, color=INK, fontweight="bold" if is_test else "normal")
     for x, head in (
         (0.0, "clips"),
@@ -375,7 +375,7 @@ def known_and_new() -> Figure:
         for i, kind in enumerate(kinds):
             if kind in faces:
                 clip(i, y, f"{name}{i + 1}", kind)
-    ax.text(4.5, 2.0, "folds of the\ntraining", va="center", fontsize=9)
+    ax.text(4.5, 2.0, "training\nfolds", va="center", fontsize=9)
     ax.text(4.5, 6.9, "another fold", va="center", fontsize=9)
     tests = {
         "known + known": (("A2", "k"), ("C1", "k")),
@@ -385,7 +385,7 @@ def known_and_new() -> Figure:
         "new recordings": (("X1", "e"), ("Z2", "e")),
     }
     says = (
-        "both clips are in the training",
+        "both clips are in training",
         "one clip is",
         "both are held out",
         "both are, and no neighbour is known",
@@ -400,7 +400,7 @@ def known_and_new() -> Figure:
     ax.annotate("", (7.7, 4.0), (6.5, 4.0), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.4})
     for x, head in ((1.5, "recordings, cut into clips"), (10.8, "five tests")):
         ax.text(x, -1.3, head, ha="center", va="center", fontsize=10)
-    legend = (("in the training", BLUE), ("held out", ORANGE), ("never touched", "#666666"))
+    legend = (("in training", BLUE), ("held out", ORANGE), ("never touched", "#666666"))
     for i, (text, colour) in enumerate(legend):
         ax.add_patch(_rectangle(0.5 + 4.6 * i, 9.4, colour, CARD, size=0.6))
         ax.text(1.0 + 4.6 * i, 9.4, text, va="center", fontsize=9)
@@ -472,7 +472,7 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
         mel_filters,
         "Above: a curve of mel over frequency, steep at first and flatter later. Twelve marks, equally spaced on the "
         "mel axis, meet the curve and fall onto the frequency axis, where they lie close together below 1,000 Hz and "
-        "far apart above. Below: ten triangles whose corners stand on these places; they become wider to the right.",
+        "far apart above. Below: ten triangles whose corners are at these places; they become wider to the right.",
     ),
     "slices": (
         slices,
@@ -489,7 +489,7 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "mixing": (
         mixing,
         "Four clips A, B, C and D are written down three times each, shuffled, and joined in six pairs. Each pair "
-        "is stored as a mel spectrogram with noise. Then the pairs are split. Two pairs are for the test; each of their clips is in a pair for training, too.",
+        "is stored as a mel spectrogram with noise. Then the pairs are split. Two pairs are for the test; each of their clips is also in a training pair.",
     ),
     "cnn10": (
         cnn10,
@@ -507,7 +507,7 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     ),
     "known_and_new": (
         known_and_new,
-        "Left, eight recordings, each cut into two to four clips. Of five recordings most clips are in the training, and "
+        "Left, eight recordings, each cut into two to four clips. Of five recordings most clips are in training, and "
         "four single clips are held out, two of them beside clips of the training and two with a gap; three recordings are "
         "of another fold and never touched. Right, five tests: two training clips; a training clip and a held-out one; two "
         "held-out clips; two held-out clips without a known neighbour; and two clips of the untouched recordings.",
@@ -515,7 +515,7 @@ DIAGRAMS: dict[str, tuple[Callable[[], Figure], str]] = {
     "data_parallel": (
         data_parallel,
         "A batch of 128 is shared out to four GPUs, 32 mixtures each. Each GPU has a copy of the network and computes the "
-        "gradient of its own part. The mean of the four gradients goes back to all four, which make the same step.",
+        "gradient of its own part. The mean of the four gradients goes back to all four, which take the same step.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Named grids of experiments: what is run, run resumably, and written into one results file that a lesson loads."""
+"""Named grids of experiments: run resumably, with the results in one file that a lesson loads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from course_utils.storage import is_stored_set
 
 FORMAT = 1  # of a results file
 BEFORE_CORRECTION = "intervals: before a correction; a recording that a mixture holds twice counted twice"
-_BOOTSTRAP = "once"  # how a recording counts that a mixture holds twice; runs without this field counted it twice
+_BOOTSTRAP = "once"  # how a recording that a mixture holds twice counts; runs without this field counted it twice
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Grid:
         about: One line.
         common: Fields of `Config` that all of them share.
         changes: Name of an experiment → the fields in which it differs.
-        epochs: Of the published results, where an experiment has no number of its own.
-        train_folds: Of the published results; None means all that are not tested on.
-        also_test: Name → how the clips of the test are mixed for one more report on every network.
+        epochs: Epochs of the published results, where an experiment has no number of its own.
+        train_folds: Training folds of the published results; None means all that are not tested on.
+        also_test: Name → how the test clips are mixed for one more report on every network.
     """
 
     about: str
@@ -48,7 +48,7 @@ class Grid:
     also_test: dict[str, Recipe] = field(default_factory=dict)
 
 
-# The report's programs decay every parameter, and shorten no gradient.
+# The report's programs decay every parameter, and clip no gradients.
 _OLD_WAY = {"decay": "all", "clip_norm": 0.0}
 _REPORT = {
     "split": "random",
@@ -136,7 +136,7 @@ GRIDS = {
         epochs=20,
     ),
     "cnn10-augmentation": Grid(
-        "CNN10 on the official folds: does it pay to vary the training data?",
+        "CNN10 on the official folds: does it help to vary the training data?",
         _FRESH,
         _with_three_seeds(_TRICKS),
         epochs=12,
@@ -257,7 +257,7 @@ def run_grid(
 
     Raises:
         ConfigurationError: If there is no grid of that name, the data is a stored set, or the file holds another grid,
-            or experiments of another configuration or of other clips, or the clips sound otherwise than before.
+            or experiments of another configuration or of other clips, or the clips sound different from before.
         DatasetError, AudioError, SplitError: If the data cannot be used.
     """
     if name not in GRIDS:
@@ -271,7 +271,7 @@ def run_grid(
     if results.exists():
         found = read_results(results)
     if found["grid"] != name:
-        raise ConfigurationError(f"{results}: holds the grid {found['grid']}; choose another file for {name}")
+        raise ConfigurationError(f"{results}: the file holds the grid {found['grid']}; choose another file for {name}")
     for number, (member, changes) in enumerate(grid.changes.items(), start=1):
         config = dataclasses.replace(base, **{**grid.common, **changes})
         data = run_data.prepare(config, progress)
@@ -307,7 +307,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
 
     Returns:
         `grid`, `about`, `command`, and `runs`: for every experiment its `config`, `clips` (a fingerprint), `parameters`,
-        `device`, `minutes`, `scored_epoch`, `history` (column → one value an epoch), `report` (as `evaluation.report`),
+        `device`, `minutes`, `scored_epoch`, `history` (column → a value per epoch), `report` (as `evaluation.report`),
         `combinations` (`true` and `predicted`, one ID per test mixture) and `notes`; and `further`, a report for each other
         test: of a split by clips those of `known_and_new.parts`, and those of `Grid.also_test`. The oldest files
         lack `combinations` and `further`, and `bootstrap`, how the intervals count a recording that is in a mixture twice. A run with a `remark` was made in a way that the course has given up since.
@@ -358,7 +358,7 @@ def published_sweep(name: str) -> dict[str, Any]:
     """Read the results of a sweep that come with the course.
 
     Args:
-        name: Of the file in `figures/results`, without `.json`.
+        name: Name of the file in `figures/results`, without `.json`.
 
     Returns:
         As `sweep.read`.
@@ -370,7 +370,7 @@ def published_sweep(name: str) -> dict[str, Any]:
 
 
 def published_file(file: str) -> Path:
-    """Return where a file of `figures/results` lies, if it is there: in the installed package, or in a checkout."""
+    """Return where a file of `figures/results` is, if it is there: in the installed package, or in a checkout."""
     package = Path(course_utils.__file__).parent
     installed = package / "results" / file
     return installed if installed.is_file() else package.parent / "figures" / "results" / file
@@ -383,7 +383,7 @@ def origin(results: dict[str, Any]) -> str:
         results: As `read_results` gives it.
 
     Returns:
-        A line, one if the intervals are from before their correction, and one for each remark.
+        One line, another if the intervals are from before their correction, and one for each remark.
     """
     remarks: dict[str, list[str]] = {}
     for name, run in results["runs"].items():
@@ -399,7 +399,7 @@ def origin(results: dict[str, Any]) -> str:
 
 
 def is_before_correction(runs: Iterable[Mapping[str, Any]]) -> bool:
-    """Say whether the intervals of some runs count a recording twice that a mixture holds twice."""
+    """Say whether the intervals of some runs count a recording twice if a mixture holds it twice."""
     return any(run.get("bootstrap") != _BOOTSTRAP for run in runs)
 
 

@@ -21,14 +21,14 @@ def parts(config: Config, progress: bool | None = None) -> dict[str, Mixtures]:
         progress: Show a progress bar; None: only in a terminal.
 
     Returns:
-        Test parts with about equally many mixtures: of two clips of the training, in pairs that it did not have; of one and one
-        that was held out; of two that were held out; of two that were held out and are no neighbours of training clips, so
+        Test parts with about equally many mixtures: of two training clips, in new pairs; of one training clip and one
+        that was held out; of two that were held out; of two held-out clips that are not next to training clips, so
         that they share no samples with them (only where file names are UrbanSound8K's); and of the test folds, whose
         recordings are all new.
 
     Raises:
         ConfigurationError: If the run was split in another way.
-        SplitError: If a test fold is not there, or some of its recordings are in the training.
+        SplitError: If a test fold is not there, or some of its recordings are in the training set.
 
     Lesson: 11_cnn_versus_crnn
     """

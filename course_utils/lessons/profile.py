@@ -24,7 +24,7 @@ class Profile:
 
     @property
     def accelerator(self) -> str:
-        """Where networks are trained: at lesson size on the CPU, also beside a GPU; at full size on what is there.
+        """Where networks are trained: at lesson size on the CPU, even beside a GPU; at full size on what there is.
 
         A lesson's network is too small for a GPU to gain anything, and on the CPU a lesson ends the same way everywhere.
         """
@@ -41,7 +41,7 @@ class Profile:
 
 
 def current() -> Profile:
-    """Read the setting from the environment variables `COURSE_SIZE` and `COURSE_DATA`, and say it.
+    """Read the setting from the environment variables `COURSE_SIZE` and `COURSE_DATA`, and print it.
 
     Raises:
         ValueError: If `COURSE_SIZE` is neither `lesson` nor `full`.

@@ -170,7 +170,7 @@ def _remark(entry: Mapping[str, Any] | None) -> str:
 
 
 def _marks(found: Mapping[str, Any]) -> dict[str, str]:
-    """Give every remark of a run a mark, in the order of the table; no remark has none."""
+    """Give every remark of a run a mark, in the order of the table; an empty remark gets none."""
     remarks = dict.fromkeys(_remark(row[size]) for size in SIZES for row in found["rows"])
     remarks.pop("", None)
     return {"": "", **{remark: f" {mark}" for remark, mark in zip(remarks, "†‡§¶", strict=False)}}
@@ -200,7 +200,7 @@ def write(found: Mapping[str, Any], path: Path | str, readme: Path | str) -> Non
     Args:
         found: As `collect` gives it.
         path: The JSON file to make or replace.
-        readme: The README; what stands between its marks is replaced.
+        readme: The README; what is between its marks is replaced.
 
     Raises:
         ConfigurationError: If the README has no such marks; nothing is written then.

@@ -65,7 +65,7 @@ class CNN10(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Return the logits; a log-mel of fewer than 16 frames is filled up with −100 dB."""
+        """Return the logits; a log-mel of fewer than 16 frames is padded with −100 dB."""
         if log_mel.shape[-1] < _REACH:
             log_mel = functional.pad(log_mel, (0, _REACH - log_mel.shape[-1]), value=-100.0)
         x = self.bn0(log_mel[:, :, None, :])  # statistics over batch and time, one pair per band

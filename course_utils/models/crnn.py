@@ -23,9 +23,9 @@ class MelspectrogramStretch(nn.Module):
         n_fft: Samples in a frame.
         hop_length: Samples from one frame to the next.
         n_mels: Number of bands.
-        probability: Of stretching a batch.
+        probability: The probability of stretching a batch.
         spread: The rate is drawn from 1 − spread … 1 + spread.
-        norm: `db` takes decibels; `whiten` sets mean and deviation of each example to 0 and 1, without a logarithm.
+        norm: `db` takes decibels; `whiten` gives each example mean 0 and standard deviation 1, without a logarithm.
         sample_rate: Of the waveforms, in Hz.
 
     Lesson: 08_crnn
@@ -80,8 +80,8 @@ class CRNN(nn.Module):
     Args:
         outputs: Number of logits: 10 classes, or 55 combinations.
         norm: See `MelspectrogramStretch`.
-        time_pooling: `report` pools time as frequency, by 3, 4 and 4: two steps of 8 s. `fine` pools it by 1, 2 and 2.
-        readout: Which weights: `last` takes the last valid step, as in the student report; `mean` all valid steps alike;
+        time_pooling: `report` pools time like frequency, by 3, 4 and 4: 2 steps for 8 s. `fine` pools it by 1, 2 and 2.
+        readout: The weights: `last` takes the last valid step, as in the student report; `mean` all valid steps alike;
             `attention` learns which.
         sample_rate: Of the waveforms, in Hz.
 
@@ -153,9 +153,9 @@ class CRNN(nn.Module):
         return self.fc(self.bn(self.dropout(summary)))
 
     def hidden(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the LSTM gives out, `[B, steps, 128]`, and the number of valid steps `[B]`.
+        """Return what the LSTM outputs, `[B, steps, 128]`, and the number of valid steps `[B]`.
 
-        Packing needs the lengths on the CPU. Where they come from there, as in `mixing.Batch`, a GPU is not waited for.
+        Packing needs the lengths on the CPU. If they are already there, as in `mixing.Batch`, nothing waits for a GPU.
         A clip that is too short for the convolutions counts as silent up to their reach.
 
         Raises:
@@ -166,7 +166,7 @@ class CRNN(nn.Module):
                 f"waveforms are {list(waveform.shape)}, lengths {list(lengths.shape)}; there must be one each"
             )
         reach = (self.least_frames() - 1) * self.spectrogram.hop_length
-        # A stretch squeezes at most by 1 + spread; leave so much that something remains.
+        # A stretch squeezes at most by 1 + spread; leave enough for something to remain.
         reach = round(reach * (1 + self.spectrogram.spread)) + self.spectrogram.hop_length
         if waveform.shape[-1] < reach:
             waveform = functional.pad(waveform, (0, reach - waveform.shape[-1]))
@@ -184,7 +184,7 @@ class CRNN(nn.Module):
         return hidden[back], steps_there
 
     def time_weights(self, hidden: Tensor, steps: Tensor) -> Tensor:
-        """Return how much each step counts, `[B, steps]`; every row adds up to 1, what is filled up has 0."""
+        """Return how much each step counts, `[B, steps]`; every row adds up to 1, and padding has 0."""
         if self.readout == "last":
             return functional.one_hot(steps - 1, hidden.shape[1]).to(hidden.dtype)
         scores = self.attention(hidden)[:, :, 0] if self.readout == "attention" else hidden.new_zeros(hidden.shape[:2])
@@ -205,7 +205,7 @@ def crnn(
 
 
 def _whiten(mel: Tensor, valid: Tensor) -> Tensor:
-    """Set mean and deviation over the valid part of each example to 0 and 1; the rest to 0."""
+    """Set mean and standard deviation over the valid part of each example to 0 and 1; the rest to 0."""
     count = valid.sum(dim=(1, 2), keepdim=True) * mel.shape[1]
     mean = (mel * valid).sum(dim=(1, 2), keepdim=True) / count
     centred = (mel - mean) * valid

@@ -96,11 +96,11 @@ def restore(
     checkpoint = load_checkpoint(out / "last.pt")
     if differ := config.differences(checkpoint["config"]):
         raise ConfigurationError(
-            f"{out}: holds a run of another configuration ({'; '.join(differ)}); choose another folder, or delete it"
+            f"{out}: the folder holds a run of another configuration ({'; '.join(differ)}); choose another or delete it"
         )
     if difference := other_data(checkpoint, data):
         raise ConfigurationError(
-            f"{out}: began with {difference} than {config.data} holds now; choose another folder, or delete it"
+            f"{out}: the run began with {difference} than {config.data} holds now; choose another folder, or delete it"
         )
     if (began := checkpoint.get("own", {})) != own:
         raise ConfigurationError(
@@ -118,7 +118,7 @@ def restore(
 
 
 def other_data(checkpoint: Mapping[str, Any], data: Mixtures) -> str:
-    """Say in what these data differ from those of a run: "other clips", "other sound" under their names, or nothing."""
+    """Say how these data differ from those of a run: "other clips", "other sound" under their names, or nothing."""
     if checkpoint["data"] != data.fingerprint:
         return "other clips"
     return "" if run_data.is_same_sound(checkpoint.get("sound"), data.sound) else "other sound"
@@ -169,12 +169,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_network(run: Path | str, network: nn.Module | None = None) -> tuple[nn.Module, Config, Taxonomy, float]:
     """Load a trained network from its run; the checkpoint alone is enough.
 
-    Of a run that went through a whole one-cycle schedule this is the last epoch, for which the rate came down; of any
+    For a run that completed its one-cycle schedule this is the last epoch, for which the rate came down; for any
     other, the epoch with the best validation score.
 
     Args:
         run: The folder of the run, or a checkpoint file.
-        network: Of a run that was trained with a network of its author's: another of the same layers, which gets the weights.
+        network: For a run trained with its author's own network: another with the same layers, which gets the weights.
 
     Returns:
         The network in evaluation mode, its configuration, its classes and its threshold.

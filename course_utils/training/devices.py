@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 
 from course_utils.configuration import Config, ConfigurationError
 
-# On a GPU, Fabric advises to multiply float32 in fewer digits. The mel filterbank needs all of them.
+# On a GPU, Fabric advises multiplying float32 with fewer digits. The mel filterbank needs all of them.
 logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
     lambda record: "float32_matmul_precision" not in record.getMessage()
 )
-# With loss scaling the first steps of the optimiser may be skipped, and the schedule goes on: torch would call that a mistake.
+# With loss scaling the first steps of the optimiser may be skipped, but the schedule goes on: torch would warn about that.
 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # numbers of glibc's malloc.h
 
@@ -42,7 +42,7 @@ def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:
 
     Args:
         config: The run.
-        devices: How many of each machine.
+        devices: Number of devices to use on each machine.
         machines: How many machines work on the run.
 
     Raises:
@@ -61,10 +61,10 @@ def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:
 
 
 def machines_of(config: Config) -> int:
-    """Return on how many machines `torchrun` has started this run; 1 without it.
+    """Return how many machines `torchrun` has started this run on; 1 without it.
 
     Raises:
-        ConfigurationError: If it has started another number of processes on this machine than the run has devices.
+        ConfigurationError: If it has not started as many processes on this machine as the run has devices.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
     if processes != config.devices:
@@ -87,7 +87,7 @@ def device_of(config: Config) -> torch.device:
 def precision_of(config: Config) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     """Return the precision of a run: what it asks for, or what suits its device.
 
-    On a GPU of NVIDIA that is `bf16-mixed` where bfloat16 is native (from Ampere on: A100, H100, RTX 30), else
+    On an NVIDIA GPU that is `bf16-mixed` where bfloat16 is native (from Ampere on: A100, H100, RTX 30), else
     `16-mixed`, which uses the tensor cores of older ones (T4, V100); elsewhere `32-true`.
     """
     if config.precision != "auto":

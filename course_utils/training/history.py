@@ -18,8 +18,8 @@ class State:
         epoch: Finished epochs.
         best: The highest validation mAP so far.
         best_epoch: The epoch that reached it, counted from 1.
-        threshold: From which score on a class counts as predicted; tuned on validation after every epoch.
-        history: One row a finished epoch.
+        threshold: The score from which a class counts as predicted; tuned on validation after every epoch.
+        history: One row per finished epoch.
         interrupted: Whether Ctrl-C ended the run.
     """
 

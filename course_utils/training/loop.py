@@ -61,9 +61,9 @@ def training_step(
 
     Args:
         network: Sounds and lengths to logits, in training mode.
-        optimizer: Of its parameters.
+        optimizer: The optimiser of its parameters.
         examples: Sounds, lengths and targets, on the network's device.
-        loss: Of logits and targets.
+        loss: The loss, from logits and targets.
         backward: Computes the gradients of a loss; a run clips and scales them here.
 
     Returns:
@@ -162,7 +162,7 @@ def score(
         taxonomy: The classes.
         device: Where the network is.
         progress: Show a progress bar; None: only in a terminal.
-        loss: Of logits and targets, the mean over a batch.
+        loss: The loss, from logits and targets: the mean over a batch.
 
     Returns:
         Truth and scores of all mixtures, in order.
@@ -184,8 +184,8 @@ def score(
     if not torch.isfinite(outputs).all():
         bad = torch.nonzero(~torch.isfinite(outputs).all(dim=1)).flatten().tolist()
         raise DivergedError(
-            f"the network says NaN or infinity of {len(bad):,} of {len(outputs):,} mixtures, first of number {bad[0]}; "
-            "if it is of all, the training has diverged: train again with a smaller --learning-rate"
+            f"the network gives NaN or infinity for {len(bad):,} of {len(outputs):,} mixtures, the first is {bad[0]}; "
+            "if it is for all, the training has diverged: train again with a smaller --learning-rate"
         )
     probabilities = outputs.sigmoid().double().numpy()
     if head == "labels":

@@ -56,8 +56,8 @@ class Own:
     Attributes:
         network: Instead of the one that `config.model` names.
         loss: Instead of the binary cross-entropy.
-        augment: Of training batches, on the device.
-        metrics: Of the validation part, beside the course's.
+        augment: Augmentation of training batches, on the device.
+        metrics: Metrics of the validation part, besides the course's.
     """
 
     network: nn.Module | None = None
@@ -93,7 +93,7 @@ def train(
         network: A network of your own, which takes sounds `[B, T]` and lengths `[B]`, and returns logits `[B, outputs]`.
         loss: A loss of your own: logits and targets, `[B, outputs]` each, to the mean over the batch.
         augment: Changes every training batch, on the device; it draws from torch's generator, which is seeded.
-        metrics: Name → a metric of your own: truth and scores, `[N, n_classes]` each, to one number. Of every epoch the
+        metrics: Name → a metric of your own: truth and scores, `[N, n_classes]` each, to one number. For each epoch the
             history has `valid_NAME`.
         on_epoch: Called after every epoch; the run ends when it returns True. A sweep prunes with it.
 
@@ -101,7 +101,7 @@ def train(
         The state of the run at its end.
 
     Raises:
-        ConfigurationError: If the folder holds a run of another configuration or with other parts of one's own, or patience
+        ConfigurationError: If the folder holds a run of another configuration or with other parts of your own, or patience
             has nothing to go by.
         DivergedError: If the loss is no longer a number; the epochs before are kept.
         FolderInUseError: If another process trains in the folder.
@@ -144,7 +144,7 @@ class _Run:
         begun = (out / "last.pt").is_file()
         if len(set(cast(Tensor, fabric.all_gather(torch.tensor(int(begun)))).flatten().tolist())) > 1:
             raise ConfigurationError(
-                f"{out}: a checkpoint on one machine and none on another; all need one shared folder"
+                f"{out}: there is a checkpoint on one machine and none on another; all need one shared folder"
             )
         self.state = restore(out, config, data, own=own.names(), **self.parts) if begun else State()
         self.validation_loss = own.loss or binary_cross_entropy_with_logits
@@ -255,7 +255,7 @@ class _Run:
         # Every process scores all of it; the first one decides, so that all stop in the same epoch.
         row, self.state.threshold = self.fabric.broadcast((row, threshold))
         if not all(map(math.isfinite, row.values())):
-            raise DivergedError(self._says_diverged("what the network says of the validation part"))
+            raise DivergedError(self._says_diverged("a result of the validation part"))
         return row
 
     def _finish(self, row: dict[str, float], started: float) -> None:
@@ -293,7 +293,7 @@ def own_scores(metrics: Mapping[str, Metric], truth: NDArray, scores: NDArray, p
         metrics: Name → metric.
         truth: `[N, n_classes]`.
         scores: `[N, n_classes]`.
-        prefix: Of the names in what is returned.
+        prefix: Prefix of the names in the result.
 
     Raises:
         ConfigurationError: If a metric returns anything but one finite number.
@@ -345,7 +345,7 @@ def _alone(fabric: Fabric, out: Path) -> Iterator[None]:
 
 
 def positive_weights(config: Config, data: Mixtures) -> Tensor:
-    """Return how many training mixtures lack each output for one that has it.
+    """Return, for each output, the number of training mixtures without it divided by the number with it.
 
     Args:
         config: The run.
@@ -382,7 +382,7 @@ def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) 
 
     Args:
         config: The run.
-        optimizer: Whose rate to set.
+        optimizer: The optimiser whose rate is set.
         steps: Batches in an epoch.
     """
     if config.schedule == "onecycle":
@@ -410,7 +410,7 @@ def describe(config: Config, data: Mixtures, out: Path, network: nn.Module | Non
     """
     done = load_checkpoint(out / "last.pt")["state"]["epoch"] if (out / "last.pt").is_file() else 0
     if done >= config.epochs:
-        return f"{out}: all of {config.epochs} epochs are done already"
+        return f"{out}: all epochs are done already ({config.epochs})"
     name = config.model if network is None else _name_of(type(network))
     network = models.build(config, data.taxonomy) if network is None else copy.deepcopy(network)
     fabric = make_fabric(config, devices=1)
@@ -423,10 +423,11 @@ def describe(config: Config, data: Mixtures, out: Path, network: nn.Module | Non
         training_step(model, optimizer, examples, backward=backward).item()  # waits for the device
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-    total = min(seconds) * len(batches) * (config.epochs - done) / (config.devices * machines_of(config))
+    left = config.epochs - done
+    total = min(seconds) * len(batches) * left / (config.devices * machines_of(config))
     size = f"{name}, {models.count_parameters(network):,} parameters, head {config.head}"
     return (
-        f"{size}: {config.epochs - done} epochs of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "
+        f"{size}: {left} epoch{'s' * (left != 1)} of {len(batches)} batches of {config.batch_size} on {fabric.device.type}, "
         f"{precision_of(config)}, about {_readable(total)}"
     )
 
