@@ -50,13 +50,14 @@ lab: install
 	$(BIN)/python -m course_utils data mini
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(AS_ROOT) $(LAB_ARGS)
 
-# The whole suite, with the Python of one environment. One thread a process: the processes share the cores already. The
-# notebooks that train longest begin, so that no core waits for the last of them.
-SLOWEST_FIRST := $(wildcard $(addprefix notebooks/,09_* 10_* 12_* 07_* 11_*))
+# The whole suite, with the Python of one environment. One thread per process: the processes share the cores already. What
+# takes longest begins, so that no core waits for the last of it.
+LONGEST_TESTS := $(wildcard $(addprefix tests/test_,assignments.py grading.py training.py sweep.py cli.py mini.py))
+LONGEST_NOTEBOOKS := $(wildcard $(addprefix notebooks/,09_* 10_* 12_* 07_* 11_*))
 define suite
-	OMP_NUM_THREADS=1 $(1)/python -m pytest -q -n auto --dist loadfile tests
+	OMP_NUM_THREADS=1 $(1)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(LONGEST_TESTS) tests
 	OMP_NUM_THREADS=1 COURSE_SIZE=lesson COURSE_DATA=mini $(1)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder \
-		--nbval $(SLOWEST_FIRST) notebooks
+		--nbval $(LONGEST_NOTEBOOKS) notebooks
 endef
 
 test: install install-instructor lint

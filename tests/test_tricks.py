@@ -92,6 +92,7 @@ def check_that_nothing_is_harmed(graded: Graded) -> None:
 
 # --- One of each kind ------------------------------------------------------------------------------------------------
 
+pytestmark = pytest.mark.slow
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere only Python refuses")
 
 
@@ -128,13 +129,11 @@ def alone(grade, released, tmp_path_factory) -> Graded:
 
 
 @linux
-@pytest.mark.slow
 @pytest.mark.parametrize("student", ALONE)
 def test_a_trick_gains_nothing(alone, student):
     check(alone, student)
 
 
 @linux
-@pytest.mark.slow
 def test_nothing_is_harmed_by_any_trick(alone):
     check_that_nothing_is_harmed(alone)
