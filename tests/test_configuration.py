@@ -138,3 +138,15 @@ def test_every_field_is_described():
     for owner in (Config, Recipe):
         for field in dataclasses.fields(owner):
             assert len(describe(owner, field.name)) > 10, field.name
+
+
+def test_what_was_stored_under_an_old_name_reads():
+    new = Config(data="x", recipe=Recipe(joint="concatenate"))
+    old = {
+        k: v
+        for k, v in new.to_dict().items()
+        if k not in ("sample_rate", "fmin", "fmax", "mel_scale", "filter_norm", "front_end")
+    }
+    old["recipe"] = {**old["recipe"], "joint": "butt"}
+    assert Config.from_dict(old) == new
+    assert new.differences(old) == []

@@ -144,6 +144,20 @@ def test_a_set_is_made_where_one_stands(tmp_path, cache, monkeypatch):
     assert StoredMixtures(out).configuration["form"] == "wav" and not (out / "shards").exists()
 
 
+@pytest.mark.parametrize("form", ["wav", "mel"])
+def test_a_set_of_an_earlier_version_is_read_and_not_made_again(tmp_path, cache, form):
+    _, out = store(tmp_path / "set", form, cache)
+    description = json.loads((out / "set.json").read_text())
+    assert description["recipe"]["joint"] == "concatenate"
+    description["recipe"]["joint"] = "butt"
+    description["mel"] = {name: description["mel"][name] for name in MEL if description["mel"]}
+    (out / "set.json").write_text(json.dumps(description))
+    before = (out / "set.json").stat().st_mtime_ns
+    assert storage.read_configuration(out)["recipe"]["joint"] == "concatenate" and len(StoredMixtures(out)) == 180
+    store(tmp_path / "set", form, cache)
+    assert (out / "set.json").stat().st_mtime_ns == before
+
+
 def test_a_damaged_set_is_made_again_when_told(tmp_path, cache):
     _, out = store(tmp_path / "set", "mel", cache)
     right = StoredMixtures(out)[3][0]
