@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,17 @@ from course_utils.splits import ClipSplit, SplitError
 from course_utils.storage import StoredMixtures, is_stored_set, read_configuration
 from course_utils.taxonomy import Taxonomy
 
+_DECIDE_MIXTURES = {
+    *("split", "train_folds", "valid_folds", "test_folds", "valid_fraction", "train_share", "seed"),
+    *("recipe", "fresh_pairs", "sample_rate"),
+}
+
 
 class Part(Protocol):
     """One part of a run's data: mixtures, each a waveform `[T]`, or a log-mel `[n_mels, frames]`, and its combination ID.
+
+    `len(part)` is the number of mixtures, and `part[row]` one of them: a tensor and an ID. A class of your own with these
+    two and a `plan` can take the place of a part: `dataclasses.replace(mixtures, test=mine)`.
 
     Attributes:
         plan: One row per mixture, see `mixing.pair`.
@@ -55,6 +63,8 @@ class Mixtures:
         root: Where the clips, or the stored set, are.
         sound: What tells other sound under the same names: the levels of all clips, as `ClipCache.levels`, or the checksum
             of a stored set's clips; None if nothing is known.
+        made_by: The values of the configuration that decided split and mixtures; None for parts put together by hand. The
+            data serve every configuration that has the same ones.
     """
 
     taxonomy: Taxonomy
@@ -66,6 +76,7 @@ class Mixtures:
     notes: list[str]
     root: Path
     sound: np.ndarray | str | None = None
+    made_by: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Return the notes."""
@@ -118,7 +129,27 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
         notes,
         dataset.root,
         cache.levels,
+        _deciding(config),
     )
+
+
+def _deciding(config: Config) -> dict[str, Any]:
+    """Return the values of a configuration that decide which mixtures there are."""
+    return {name: value for name, value in config.to_dict().items() if name in _DECIDE_MIXTURES}
+
+
+def check_fits(config: Config, data: Mixtures) -> None:
+    """Make sure that data were prepared by a configuration with the same split and mixtures.
+
+    Raises:
+        ConfigurationError: If not: a run could then be tested on what it was trained on.
+    """
+    made_by, wanted = data.made_by, _deciding(config)
+    if made_by is not None and made_by != wanted:
+        other = ", ".join(name for name, value in wanted.items() if made_by.get(name) != value)
+        raise ConfigurationError(
+            f"the data were prepared by a configuration with another {other}; prepare them by this one (data.prepare)"
+        )
 
 
 def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:

@@ -261,8 +261,8 @@ def overlay(
     If one is silent, of a mean power below −100 dB, the second keeps its level as well.
 
     Args:
-        first: Samples, float32 `[T1]`.
-        second: Samples, float32 `[T2]`.
+        first: Samples, float32 `[T1]`, as an array.
+        second: Samples, float32 `[T2]`; noise, for a noisy `first`.
         snr: Mean power of the first over mean power of the second, each over its own length, in dB.
         onset: Where the second begins, in seconds.
         sample_rate: Sampling rate of both, in Hz.

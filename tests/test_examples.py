@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from course_utils import models
+
 PACKAGE = Path(__file__).resolve().parents[1] / "course_utils"
 FILES = [PACKAGE / f"{name}.py" for name in ("evaluation", "features", "mixing")]
 FILES += sorted((PACKAGE / "datasets").glob("*.py"))
@@ -18,8 +20,9 @@ def module_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_examples_run(path):
+@pytest.mark.parametrize("path", [*FILES, PACKAGE / "models" / "__init__.py"], ids=module_of)
+def test_examples_run(path, monkeypatch):
+    monkeypatch.setattr(models, "_builders", dict(models._builders))  # one example registers a network
     module = importlib.import_module(module_of(path))
     failed, _ = doctest.testmod(module, optionflags=FLAGS)
     assert not failed

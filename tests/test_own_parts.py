@@ -262,3 +262,20 @@ def test_a_stored_set_knows_its_rate_and_its_filters(config, tmp_path):
             run_data.prepare(dataclasses.replace(stored, **other))
     with pytest.raises(ValueError, match="PCEN takes waveforms"):
         run_data.prepare(dataclasses.replace(stored, front_end="pcen"))
+
+
+def test_data_of_another_split_are_refused_and_of_another_front_end_are_not(config, tmp_path):
+    """Else a run could be tested on the fold that it was trained on, and its audit would not know."""
+    prepared = run_data.prepare(dataclasses.replace(config, train_folds=(3,), valid_folds=(2,), test_folds=(1,)))
+    with pytest.raises(
+        ConfigurationError, match="another train_folds, valid_folds, test_folds; prepare them by this one"
+    ):
+        training.train(config, tmp_path / "run", prepared, progress=False)
+    assert not (tmp_path / "run" / "last.pt").exists()
+    other = dataclasses.replace(config, front_end="pcen", epochs=1, learning_rate=1e-3)
+    assert training.train(other, tmp_path / "other", run_data.prepare(config), progress=False).epoch == 1
+    noisy = dataclasses.replace(run_data.prepare(config), made_by=None)  # put together by hand
+    assert (
+        training.train(dataclasses.replace(config, seed=1, epochs=1), tmp_path / "own", noisy, progress=False).epoch
+        == 1
+    )

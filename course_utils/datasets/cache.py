@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ClipCache:
-    """The decoded clips of a data set.
+    """The decoded clips of a data set: `cache[row]` is the samples of a clip, float32 `[T]`, and `len(cache)` their number.
 
     Attributes:
         clips: The table of the clips that could be decoded, index 0 … n−1, with `duration` as decoded.

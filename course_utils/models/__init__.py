@@ -65,6 +65,16 @@ def register(name: str, builder: Builder) -> None:
 
     Raises:
         ValueError: If the name is empty, or one of the course's own.
+
+    Example:
+        A small CNN10 whose front end, like the course's, is what the configuration names:
+
+        >>> def small(config, outputs):
+        ...     front_end = {"log": LogMel, "pcen": PCEN}[config.front_end](config.noise_snr, **config.mel)
+        ...     return OnLogMel(cnn10(outputs, width=2, n_mels=config.n_mels), front_end, nn.Identity())
+        >>> register("small", small)
+        >>> Config("mini", model="small").model
+        'small'
     """
     if name in ("", "cnn10", "crnn"):
         raise ValueError(f"a network of your own needs a name of its own, not {name!r}")

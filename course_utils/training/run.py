@@ -85,10 +85,13 @@ def train(
 ) -> State:
     """Train a network, or go on with a run that was stopped.
 
+    A run that is finished is returned as it is: `on_epoch` is not called, and `metrics` are not computed.
+
     Args:
         config: What to run.
-        out: The folder of the run.
-        data: The data, if `data.prepare(config)` has been called already.
+        out: The folder of the run: `best.pt`, `last.pt`, `history.csv`, `tensorboard`.
+        data: The data, if `data.prepare` has been called already. They serve all configurations that differ only in network,
+            front end or training.
         progress: Show a progress bar; None: only in a terminal.
         network: A network of your own, which takes sounds `[B, T]` and lengths `[B]`, and returns logits `[B, outputs]`.
         loss: A loss of your own: logits and targets, `[B, outputs]` each, to the mean over the batch.
@@ -101,8 +104,8 @@ def train(
         The state of the run at its end.
 
     Raises:
-        ConfigurationError: If the folder holds a run of another configuration or with other parts of your own, or patience
-            has nothing to go by.
+        ConfigurationError: If the folder holds a run of another configuration or with other parts of your own, the data were
+            prepared by a configuration with another split or recipe, or patience has nothing to go by.
         DivergedError: If the loss is no longer a number; the epochs before are kept.
         FolderInUseError: If another process trains in the folder.
 
@@ -317,6 +320,7 @@ def _name_of(part: object) -> str:
 
 def _check(config: Config, data: Mixtures, own: Own) -> None:
     """Refuse what cannot be trained, before anything is written."""
+    run_data.check_fits(config, data)
     if config.patience and not len(data.valid):
         raise ConfigurationError(
             f"patience {config.patience} stops by the validation mAP, and no mixtures validate; ask for a valid_fraction "
@@ -393,7 +397,7 @@ def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) 
     return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
 
 
-def describe(config: Config, data: Mixtures, out: Path, network: nn.Module | None = None) -> str:
+def describe(config: Config, data: Mixtures, out: Path | str, network: nn.Module | None = None) -> str:
     """Say what a run will do and, from three batches on a copy of the network, about how long it will take.
 
     Args:
@@ -408,6 +412,7 @@ def describe(config: Config, data: Mixtures, out: Path, network: nn.Module | Non
     Raises:
         ConfigurationError: If this machine has no such device, or the checkpoint cannot be read.
     """
+    out = Path(out)
     done = load_checkpoint(out / "last.pt")["state"]["epoch"] if (out / "last.pt").is_file() else 0
     if done >= config.epochs:
         return f"{out}: all epochs are done already ({config.epochs})"
