@@ -202,7 +202,7 @@ def test_a_network_that_says_nan_is_not_scored(tones):
         logits[3, 2] = torch.nan
         return logits
 
-    with pytest.raises(training.DivergedError, match=r"of 4 of 60 mixtures, the first is 3; if it is for all"):
+    with pytest.raises(training.DivergedError, match=r"for 4 of 60 mixtures, the first is 3; if it is for all"):
         training.score(says_nan, batches, "labels", data.taxonomy, device=torch.device("cpu"))
 
 
