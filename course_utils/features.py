@@ -470,6 +470,9 @@ class PCEN(nn.Module):
         time_constant: How far back the past reaches, in seconds.
         **mel: Arguments of `MelSpectrogram`.
 
+    Attributes:
+        share: What a new frame adds to the running mean, between 0 and 1; it follows from `time_constant`.
+
     Example:
         >>> PCEN(n_mels=64)(torch.zeros(2, 22_050)).shape
         torch.Size([2, 64, 44])
@@ -492,7 +495,7 @@ class PCEN(nn.Module):
         self.mel = MelSpectrogram(**mel)
         self.noise_snr, self.gain, self.bias, self.power = noise_snr, gain, bias, power
         frames = time_constant * mel.get("sample_rate", SAMPLE_RATE) / self.mel.hop_length
-        self.share = (math.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)  # what a frame adds to the running mean
+        self.share = (math.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
 
     @in_float32
     def forward(self, waveform: Tensor) -> Tensor:

@@ -128,16 +128,40 @@ def log_mel(
         fmin: Lower edge of the first band, in Hz.
         sample_rate: In Hz.
     """
-    from course_utils.features import hz_to_mel
-
     ax = ax or _new_axes(height=2.6)
     values = _array(decibels, 2)
-    bands = len(values)
-    _cells(ax, values, hop_length / sample_rate, (-0.5, bands - 0.5), dynamic_range=DYNAMIC_RANGE)
-    low, high = float(hz_to_mel(fmin)), float(hz_to_mel(sample_rate / 2))
-    hertz = [h for h in (500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
-    places = [(float(hz_to_mel(float(h))) - low) / (high - low) * (bands + 1) - 1 for h in hertz]
-    ax.set(ylabel="frequency in Hz", title=title, yticks=places, yticklabels=[f"{h:,}" for h in hertz])
+    _cells(ax, values, hop_length / sample_rate, (-0.5, len(values) - 0.5), dynamic_range=DYNAMIC_RANGE)
+    _mark_bands(ax, len(values), fmin, sample_rate)
+    ax.set_title(title)
+    return ax
+
+
+def pcen(
+    values: ArrayLike,
+    ax: Axes | None = None,
+    title: str = "",
+    *,
+    hop_length: int = 512,
+    fmin: float = 50.0,
+    sample_rate: int = SAMPLE_RATE,
+) -> Axes:
+    """Draw what `PCEN` gives, `[n_mels, frames]`: bright is louder than the moments before, low frequencies are below.
+
+    Args:
+        values: An array or a tensor, not negative; the least that is shown is 0, the most their maximum.
+        ax: Where to draw; a new figure if not given.
+        title: The title of the picture.
+        hop_length: Samples from one frame to the next.
+        fmin: Lower edge of the first band, in Hz.
+        sample_rate: In Hz.
+    """
+    ax = ax or _new_axes(height=2.6)
+    values = _array(values, 2)
+    edges = (-0.5, len(values) - 0.5)
+    shown = float(values.max()) or 1.0
+    _cells(ax, values, hop_length / sample_rate, edges, dynamic_range=shown, label="PCEN")
+    _mark_bands(ax, len(values), fmin, sample_rate)
+    ax.set_title(title)
     return ax
 
 
@@ -726,10 +750,26 @@ def _class_by_class(
     return ax
 
 
+def _mark_bands(ax: Axes, bands: int, fmin: float, sample_rate: int) -> None:
+    """Write frequencies beside mel bands."""
+    from course_utils.features import hz_to_mel
+
+    low, high = float(hz_to_mel(fmin)), float(hz_to_mel(sample_rate / 2))
+    hertz = [h for h in (500, 1000, 2000, 4000, 8000) if fmin < h < sample_rate / 2]
+    places = [(float(hz_to_mel(float(h))) - low) / (high - low) * (bands + 1) - 1 for h in hertz]
+    ax.set(ylabel="frequency in Hz", yticks=places, yticklabels=[f"{h:,}" for h in hertz])
+
+
 def _cells(
-    ax: Axes, values: np.ndarray, seconds_per_frame: float, edges: tuple[float, float], *, dynamic_range: float
+    ax: Axes,
+    values: np.ndarray,
+    seconds_per_frame: float,
+    edges: tuple[float, float],
+    *,
+    dynamic_range: float,
+    label: str = "power in dB",
 ) -> None:
-    """Draw decibels `[rows, frames]` between two vertical edges, frame `i` centred on `i * seconds_per_frame`."""
+    """Draw values `[rows, frames]` between two vertical edges, frame `i` centred on `i * seconds_per_frame`."""
     import matplotlib as mpl
 
     loudest, frames = float(values.max()), values.shape[1]
@@ -747,4 +787,4 @@ def _cells(
         interpolation_stage="data",
     )
     ax.set(xlabel="time in s", xlim=(0, max(frames - 1, 0.5) * seconds_per_frame))
-    ax.figure.colorbar(image, ax=ax, label="power in dB", pad=0.02)
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02)

@@ -34,6 +34,10 @@ class ClipSplit:
         """Return the row numbers of the clips of one role, int64."""
         return np.flatnonzero(self.roles == role)
 
+    def __repr__(self) -> str:
+        """Return `describe()`: the roles are as many as the clips."""
+        return self.describe()
+
     def describe(self) -> str:
         """Say how many clips each part has, and which recordings were taken off the training side."""
         says = ", ".join(f"{role} {len(self.rows(role)):,}" for role in ROLES)

@@ -3,11 +3,14 @@
 import ast
 import doctest
 import importlib
+import textwrap
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
-from course_utils import models
+import course_utils
+from course_utils import inference, models, training
 
 PACKAGE = Path(__file__).resolve().parents[1] / "course_utils"
 FILES = [PACKAGE / f"{name}.py" for name in ("evaluation", "features", "mixing")]
@@ -38,3 +41,14 @@ def test_every_public_function_has_an_example(path):
 def test_an_example_that_is_wrong_is_found():
     wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
     assert doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(wrong, out=lambda text: None).failed == 1
+
+
+def test_the_first_example_of_the_reference_calls_what_there_is(monkeypatch, capsys):
+    train, evaluate = create_autospec(training.train), create_autospec(inference.evaluate)
+    evaluate.return_value.report = {"mAP": 0.5}
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(inference, "evaluate", evaluate)
+    lines = course_utils.__doc__.splitlines()
+    exec(textwrap.dedent("\n".join(line for line in lines if line.startswith("    "))), {})
+    assert capsys.readouterr().out == "0.5\n"
+    train.assert_called_once()

@@ -23,6 +23,7 @@ PICTURES = {
     plots.spectrum: {"one": torch.rand(513), "two": torch.rand(257)},
     plots.spectrogram: torch.linspace(-90, 0, 513 * 100).reshape(513, 100),
     plots.log_mel: torch.linspace(-90, 0, 64 * 100).reshape(64, 100),
+    plots.pcen: torch.linspace(0, 2, 64 * 100).reshape(64, 100),
     plots.filterbank: torch.eye(20, 129),
     plots.probabilities: {"dog_bark": 0.9, "siren": 0.1},
     plots.history: TABLE,
@@ -139,6 +140,15 @@ def test_a_log_mel_has_its_bands_at_their_frequencies():
     band = int(MelSpectrogram()(torch.sin(2 * torch.pi * 1000 * time)).mean(dim=1).argmax())
     place = dict(zip([t.get_text() for t in ax.get_yticklabels()], ax.get_yticks(), strict=True))["1,000"]
     assert abs(place - band) <= 1
+
+
+def test_pcen_is_drawn_from_nothing_to_its_maximum_and_not_in_decibels():
+    values = features.PCEN()(sine(1000))
+    ax = plots.pcen(values, title="PCEN")
+    image, bar = ax.get_images()[0], ax.figure.axes[-1]
+    assert (image.norm.vmin, image.norm.vmax) == pytest.approx((0, float(values.max())), abs=1e-6)
+    assert bar.get_ylabel() == "PCEN" and ax.get_yticks().tolist() == plots.log_mel(values).get_yticks().tolist()
+    assert plots.pcen(torch.zeros(64, 5)).get_images()[0].norm.vmax > 0  # silence is dark
 
 
 def sine(hertz):

@@ -133,7 +133,7 @@ def test_dropped_recordings_are_named_once_in_order():
     assert split.roles.tolist() == ["", "", "", "train", "test", "test"]
     assert split.describe().endswith("3 training-side clips dropped, whose recordings (8, 9) are on both sides")
     kept = splits.official(clips.iloc[3:5], [2], valid_fraction=0)
-    assert kept.describe() == "clips: train 1, valid 0, test 1"
+    assert kept.describe() == repr(kept) == "clips: train 1, valid 0, test 1"
 
 
 RECORDINGS = {0: [5], 1: [10, 11], 2: [20, 21, 22], 3: list(range(30, 45))}

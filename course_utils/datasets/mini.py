@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.random import Generator
-from scipy import signal
-from scipy.io import wavfile
 
 from course_utils.audio import SAMPLE_RATE
 from course_utils.datasets.synthesis import Recording, Slice, synthesise
@@ -160,13 +159,13 @@ def _write(recording: Recording, folder: Path) -> None:
         cut = samples[round(part.start * SAMPLE_RATE) : round(part.end * SAMPLE_RATE)] / 32_768.0
         if part.rate != SAMPLE_RATE:
             step = np.gcd(part.rate, SAMPLE_RATE)
-            cut = signal.resample_poly(cut, part.rate // step, SAMPLE_RATE // step)
+            cut = scipy.signal.resample_poly(cut, part.rate // step, SAMPLE_RATE // step)
         if part.channels == 2:  # a source a little to the left; the mean of the channels is the mono signal
             cut = np.stack([1.04 * cut, 0.96 * cut], axis=1)
         path = folder / "audio" / f"fold{recording.fold}" / recording.name(part)
         try:
             if part.subtype == "FLOAT":  # libsndfile would write the time into it
-                wavfile.write(path, part.rate, cut.astype(np.float32))
+                scipy.io.wavfile.write(path, part.rate, cut.astype(np.float32))
             else:
                 soundfile.write(path, cut, part.rate, format=part.container, subtype=part.subtype)
         except (soundfile.LibsndfileError, AssertionError, OSError):  # soundfile asserts that all is written

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.random import Generator
-from scipy import fft, signal
 
 from course_utils.audio import SAMPLE_RATE
 
@@ -78,10 +78,10 @@ def _curve(rng: Generator, n: int, rate: float) -> np.ndarray:
 
 def _equalise(x: np.ndarray, points: Sequence[tuple[float, float]]) -> np.ndarray:
     """Filter `x` with a magnitude given by (Hz, dB) points, straight lines over log frequency between them."""
-    size = fft.next_fast_len(len(x) + SAMPLE_RATE // 10, real=True)
+    size = scipy.fft.next_fast_len(len(x) + SAMPLE_RATE // 10, real=True)
     hz, db = np.array(sorted(points)).T
-    octaves = np.log2(np.maximum(fft.rfftfreq(size, 1 / SAMPLE_RATE), 15.0))
-    return fft.irfft(fft.rfft(x, size) * 10 ** (np.interp(octaves, np.log2(hz), db) / 20), size)[: len(x)]
+    octaves = np.log2(np.maximum(scipy.fft.rfftfreq(size, 1 / SAMPLE_RATE), 15.0))
+    return scipy.fft.irfft(scipy.fft.rfft(x, size) * 10 ** (np.interp(octaves, np.log2(hz), db) / 20), size)[: len(x)]
 
 
 def _noise(rng: Generator, n: int, points: Sequence[tuple[float, float]]) -> np.ndarray:
@@ -92,7 +92,7 @@ def _noise(rng: Generator, n: int, points: Sequence[tuple[float, float]]) -> np.
 def _tone(hz: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     """Return a harmonic tone of instantaneous frequency `hz` [n], from a table with one period (no aliasing)."""
     amplitudes = amplitudes[: max(1, int(0.46 * SAMPLE_RATE / hz.max()))]
-    table = fft.irfft(np.concatenate([[0.0], amplitudes]), 4096)
+    table = scipy.fft.irfft(np.concatenate([[0.0], amplitudes]), 4096)
     table = np.append(_level(table), 0.0)
     table[-1] = table[0]
     position = (np.cumsum(hz) / SAMPLE_RATE % 1.0) * 4096
@@ -123,12 +123,12 @@ def _ring(train: np.ndarray, modes: Sequence[tuple[float, float, float]]) -> np.
     """Let every pulse of `train` excite resonances, each (Hz, decay time in s, amplitude)."""
     t = _time(_length(5 * max(decay for _, decay, _ in modes)))
     kernel = sum(a * np.exp(-t / decay) * np.sin(2 * np.pi * hz * t) for hz, decay, a in modes)
-    return signal.oaconvolve(train, kernel)[: len(train)]
+    return scipy.signal.oaconvolve(train, kernel)[: len(train)]
 
 
 def _bursts(train: np.ndarray, decay: float) -> np.ndarray:
     """Turn pulses into an envelope that jumps at each pulse and decays within `decay` seconds."""
-    return signal.lfilter([1.0], [1.0, -np.exp(-1 / (decay * SAMPLE_RATE))], train)
+    return scipy.signal.lfilter([1.0], [1.0, -np.exp(-1 / (decay * SAMPLE_RATE))], train)
 
 
 def _edges(n: int, attack: float, release: float) -> np.ndarray:
@@ -152,13 +152,13 @@ def _throat(source: np.ndarray, formants: np.ndarray, gains: Sequence[float], wi
         The voice, [T], at an RMS of 1.
     """
     pad = np.pad(source, (0, max(0, 512 - len(source))))
-    hz, t, spectrum = signal.stft(pad, SAMPLE_RATE, nperseg=512, noverlap=256)
+    hz, t, spectrum = scipy.signal.stft(pad, SAMPLE_RATE, nperseg=512, noverlap=256)
     at = np.minimum((t * SAMPLE_RATE).astype(int), formants.shape[1] - 1)
     response = np.full(spectrum.shape, 0.02)
     for track, gain in zip(formants, gains, strict=True):
         centre = track[at]
         response += _db(gain) / np.sqrt(1 + ((hz[:, None] - centre) / (width * centre / 2 + 40)) ** 2)
-    return _level(signal.istft(spectrum * response, SAMPLE_RATE, nperseg=512, noverlap=256)[1][: len(source)])
+    return _level(scipy.signal.istft(spectrum * response, SAMPLE_RATE, nperseg=512, noverlap=256)[1][: len(source)])
 
 
 def _room(rng: Generator, reverberation: float, wet: float) -> np.ndarray:
@@ -173,8 +173,8 @@ def _room(rng: Generator, reverberation: float, wet: float) -> np.ndarray:
     t = _time(n)
     tail = np.zeros(n)
     for low, high, factor in ((60, 700, 1.0), (700, 2500, 0.75), (2500, 9000, 0.45)):
-        band = signal.sosfilt(
-            signal.butter(1, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos"), rng.standard_normal(n)
+        band = scipy.signal.sosfilt(
+            scipy.signal.butter(1, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos"), rng.standard_normal(n)
         )
         tail += band * np.exp(-6.9 * t / (reverberation * factor))
     tail *= np.clip(t / 0.012, 0, 1)
@@ -289,7 +289,7 @@ def _children_playing(timbre: Generator, rng: Generator, seconds: float) -> np.n
     for _ in range(2):
         far = _voice(timbre, rng, n, timbre.uniform(280, 520), busy=5.0)
         murmur += far + np.roll(far, rng.integers(n))
-    murmur = signal.oaconvolve(murmur, _room(timbre, 0.9, 8.0))[:n]
+    murmur = scipy.signal.oaconvolve(murmur, _room(timbre, 0.9, 8.0))[:n]
     murmur = _equalise(murmur, [(300, 0.0), (1500, 0.0), (4000, -6.0), (9000, -18.0)])
     out = _level(near) + _db(timbre.uniform(-14, -2)) * _level(murmur)
     return out + _db(timbre.uniform(-18, -3)) * _noise(rng, n, [(40, 6.0), (300, 0.0), (1500, -6.0), (8000, -22.0)])
@@ -338,7 +338,7 @@ def _drilling(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
         first, last = _length(now), min(n, _length(now + rng.uniform(0.3, 0.9)))
         on[first:last] = 0.0
         now += rng.uniform(1.5, 4.0)
-    glide = signal.lfilter([1 / 3000], [1, -(1 - 1 / 3000)], on - 1) + 1  # the rotor's inertia, some 0.15 s
+    glide = scipy.signal.lfilter([1 / 3000], [1, -(1 - 1 / 3000)], on - 1) + 1  # the rotor's inertia, some 0.15 s
     if rng.random() < 0.4:
         glide *= 1 - 0.7 * np.exp(-_time(n) / rng.uniform(0.1, 0.3))
     hz = timbre.uniform(180, 750) * np.maximum(glide * (1 - 0.18 * load), 0.05) * (1 + 0.004 * _curve(rng, n, 25))
@@ -415,7 +415,7 @@ def _gun_shot(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
                 out[first : first + len(t)] += shot[: n - first] * rng.uniform(0.8, 1.0)
                 near[first : first + len(t)] += (gas * rng.standard_normal(len(t)))[: n - first]
         now += rng.uniform(0.7, 1.8) if seconds > 1.8 and rng.random() < 0.4 else 60.0
-    out = signal.oaconvolve(out, room)[:n] + near  # an echo of the gas would print its spectrum on the whole tail
+    out = scipy.signal.oaconvolve(out, room)[:n] + near  # an echo of the gas would print its spectrum on the whole tail
     out = _equalise(out, [(50, -16.0), (200, -5.0), (900, 0.0), (2500, 3.0), (6000, 4.0), (10_000, -2.0)])
     return np.tanh(timbre.uniform(0.5, 3.0) * out / np.abs(out).max())
 
@@ -464,7 +464,7 @@ def _siren(timbre: Generator, rng: Generator, seconds: float) -> np.ndarray:
         position = np.where(t % 9 < 5, sweep(wail_period), sweep(yelp_period))
     else:
         position = sweep(wail_period if kind == "wail" else yelp_period)
-    position = signal.lfilter([0.01], [1, -0.99], position - position[0]) + position[0]  # no jump within 5 ms
+    position = scipy.signal.lfilter([0.01], [1, -0.99], position - position[0]) + position[0]  # no jump within 5 ms
     hz = low * (high / low) ** position
     passing = rng.uniform(0.2, 0.8) * seconds
     speed = rng.choice([0.0, rng.uniform(3, 22)])  # m/s; the Doppler shift is speed over 343 m/s
@@ -621,7 +621,7 @@ def synthesise(recording: Recording) -> np.ndarray:
 
     distant = recording.salience == 2
     room = _room(place, place.uniform(0.25, 1.3), place.uniform(-4, 4) if distant else place.uniform(-20, -3))
-    source = signal.oaconvolve(source, room)[:n]
+    source = scipy.signal.oaconvolve(source, room)[:n]
     if distant:  # air and obstacles take the treble away
         source = _equalise(source, [(500, 0.0), (2000, place.uniform(-4, 0)), (9000, place.uniform(-18, -5))])
     ratio = place.uniform(0, 9) if distant else place.uniform(12, 30)
@@ -632,8 +632,8 @@ def synthesise(recording: Recording) -> np.ndarray:
     # The microphone: no deep bass, a treble limit, a response that is not flat; and its own noise.
     corner = np.exp(place.uniform(np.log(25), np.log(220)))  # Hz
     limit = place.choice([4500.0, 7000.0, 10_000.0, 10_900.0], p=[0.1, 0.15, 0.25, 0.5])
-    mixed = signal.sosfilt(signal.butter(2, corner, "highpass", fs=SAMPLE_RATE, output="sos"), mixed)
-    mixed = signal.sosfilt(signal.butter(2, limit, "lowpass", fs=SAMPLE_RATE, output="sos"), mixed)
+    mixed = scipy.signal.sosfilt(scipy.signal.butter(2, corner, "highpass", fs=SAMPLE_RATE, output="sos"), mixed)
+    mixed = scipy.signal.sosfilt(scipy.signal.butter(2, limit, "lowpass", fs=SAMPLE_RATE, output="sos"), mixed)
     mixed = _equalise(mixed, [(hz, place.normal(0, 1.5)) for hz in (60, 200, 600, 1500, 3500, 8000)])
     mixed += _db(place.uniform(-74, -50)) * rng.standard_normal(n)
     odd = any(part.rate != SAMPLE_RATE or part.subtype != "PCM_16" for part in recording.slices)
