@@ -45,6 +45,14 @@ def read(
     Raises:
         AudioError: If the file is missing, empty, not sound or cut off, or holds samples that are not numbers or exceed
             any level that a sound can have (1e10); or if `start` is beyond its end.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(f"{folder}/tone.wav", np.zeros(44_100), sample_rate=44_100)
+        ...     waveform = read(f"{folder}/tone.wav")
+        ...
+        >>> waveform.shape, waveform.dtype
+        ((22050,), dtype('float32'))
     """
     path = Path(path)
     if not (0 <= start < np.inf and (seconds is None or 0 <= seconds < np.inf)):
@@ -89,6 +97,13 @@ def duration(path: Path | str) -> float:
 
     Raises:
         AudioError: If the file is missing, empty, not a sound file or cut off.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(f"{folder}/tone.flac", np.zeros(11_025))
+        ...     duration(f"{folder}/tone.flac")
+        ...
+        0.5
     """
     with opened(Path(path)) as file:
         return file.frames / file.samplerate
@@ -107,6 +122,10 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
     Raises:
         ValueError: If a rate is not positive, or a sample is NaN or infinite.
+
+    Example:
+        >>> resample(np.zeros(44_100, np.float32), 44_100, 22_050).shape
+        (22050,)
     """
     if from_rate <= 0 or to_rate <= 0:
         raise ValueError(f"sampling rates must be positive numbers of Hz; got {from_rate} and {to_rate}")
@@ -124,6 +143,10 @@ def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
 
     Raises:
         ValueError: If the length is negative.
+
+    Example:
+        >>> fit_length(np.array([1.0, 2.0]), 3)
+        array([1., 2., 0.])
     """
     if length < 0:
         raise ValueError(f"a length must be 0 or more samples, not {length}")
@@ -145,6 +168,13 @@ def write(path: Path | str, waveform: ArrayLike, sample_rate: int = SAMPLE_RATE,
         AudioError: If the waveform is not `[T]`, a sample is not a number or beyond 1e10, or the format does not exist
             or does not go with the rate.
         OSError: If the disk is full, or the system refuses to write. The file is as it was before.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(f"{folder}/steps.wav", [0.0, 0.5, 2.0])
+        ...     read(f"{folder}/steps.wav").round(2).tolist()
+        ...
+        [0.0, 0.5, 1.0]
     """
     import soundfile
 
@@ -188,6 +218,10 @@ def player(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
     Raises:
         AudioError: If the waveform is not `[T]`, is empty, holds samples that are not numbers, has a rate that MP3 does
             not know, or is too long for a player of that size.
+
+    Example:
+        >>> player(np.zeros(22_050), "silence")[:42]
+        '<div>silence</div><audio controls preload='
     """
     data = base64.b64encode(_mp3(_checked(waveform).astype(np.float64), sample_rate)).decode()
     title = f"<div>{html.escape(label)}</div>" if label else ""
@@ -205,6 +239,9 @@ def listen(waveform: ArrayLike, label: str = "", sample_rate: int = SAMPLE_RATE)
     Raises:
         AudioError: If the waveform is not `[T]`, is empty, holds samples that are not numbers, has a rate that MP3 does
             not know, or is too long for a player of that size.
+
+    Example:
+        >>> listen(np.zeros(22_050), "silence")  # doctest: +SKIP
     """
     from IPython.display import HTML, display
 
@@ -221,6 +258,9 @@ def upload(use: Callable[[Path], object]) -> None:
 
     Args:
         use: Called with the path of the file, under the name that it has on the reader's computer.
+
+    Example:
+        >>> upload(lambda path: print(f"{duration(path):.1f} s"))  # doctest: +SKIP
     """
     import ipywidgets
     from IPython.display import display

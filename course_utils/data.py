@@ -97,6 +97,10 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
         DatasetError: If the data is not there or does not fit the configuration.
         AudioError: If clips cannot be decoded and are not to be skipped.
         SplitError: If the folds cannot be split as asked.
+
+    Example:
+        >>> mixtures = prepare(Config("mini"))  # doctest: +SKIP
+        >>> sound, combination = mixtures.train[0]  # doctest: +SKIP
     """
     if is_stored_set(config.data):
         return _prepare_stored(config)
@@ -301,6 +305,10 @@ def loader(
 
     Returns:
         Batches of `config.batch_size` mixtures, as `mixing.Batch`.
+
+    Example:
+        >>> mixtures = prepare(Config("mini"))  # doctest: +SKIP
+        >>> batch = next(iter(loader(Config("mini"), mixtures.train, mixtures.taxonomy)))  # doctest: +SKIP
     """
     recipes = {config.recipe, part.recipe} if isinstance(part, LazyMixtures) else {config.recipe}
     at_least = round(max(recipe.seconds for recipe in recipes) * config.sample_rate)

@@ -129,6 +129,9 @@ def predict(
     Raises:
         AudioError: If the file cannot be read.
         ConfigurationError: If there is no checkpoint that can be read, or window and hop do not fit.
+
+    Example:
+        >>> prediction = predict("runs/first", "street.wav", window=4, hop=1)  # doctest: +SKIP
     """
     network, config, taxonomy, threshold = training.load_network(run, network)
     network.to(training.device_of(config))
@@ -187,6 +190,9 @@ def evaluate(
 
     Raises:
         ConfigurationError, DatasetError, SplitError: If the run or the data cannot be used.
+
+    Example:
+        >>> evaluate("runs/first").report["mAP"]  # doctest: +SKIP
     """
     _, config, taxonomy, _ = training.load_network(run, network)
     mixtures = _test_mixtures(run, config, data, folds=folds, taxonomy=taxonomy, progress=progress)

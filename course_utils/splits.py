@@ -119,6 +119,11 @@ def official(
 
     Raises:
         SplitError: If a fold is not there or named twice, or a part would be empty.
+
+    Example:
+        >>> clips = pd.DataFrame({"fold": [1, 1, 2, 3], "fsID": [10, 11, 10, 12], "classID": [3, 3, 3, 3]})
+        >>> official(clips, test_folds=[2], valid_folds=[3]).roles  # recording 10 is in the test, so the first clip goes
+        array(['', 'train', 'test', 'valid'], dtype=object)
     """
     _check_shares({"valid_fraction": valid_fraction}, seed)
     present = sorted(clips["fold"].unique().tolist())
@@ -179,6 +184,10 @@ def by_clips(
     Raises:
         SplitError: If a fold is not there, or a part would be empty.
 
+    Example:
+        >>> by_clips(pd.DataFrame({"fold": [1] * 10}), None, seed=0).describe()
+        'clips: train 7, valid 1, test 2'
+
     Lesson: 11_cnn_versus_crnn
     """
     present = sorted(clips["fold"].unique().tolist())
@@ -208,6 +217,12 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
     Raises:
         SplitError: If the share is not above 0 and at most 1.
 
+    Example:
+        >>> clips = pd.DataFrame({"fsID": [1, 2, 3, 4], "classID": [3, 3, 3, 3]})
+        >>> split = ClipSplit(np.array(["train"] * 4, dtype=object), clips.iloc[:0])
+        >>> thin(split, clips, share=0.5, seed=0)
+        clips: train 2, valid 0, test 0
+
     Lesson: 12_going_further
     """
     if not 0 < share <= 1:
@@ -234,6 +249,10 @@ def random(items: int, seed: int, test_fraction: float = 0.2, valid_fraction: fl
 
     Raises:
         SplitError: If a part would be empty.
+
+    Example:
+        >>> pd.Series(random(100, seed=0)).value_counts().to_dict()
+        {'train': 72, 'test': 20, 'valid': 8}
     """
     _check_shares({"test_fraction": test_fraction, "valid_fraction": valid_fraction}, seed)
     if items < 0:
@@ -259,6 +278,12 @@ def audit(clips: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> Audit:
 
     Returns:
         The counts.
+
+    Example:
+        >>> clips = pd.DataFrame({"fsID": [7, 7, 8], "start": [0.0, 5.0, 0.0], "end": [4.0, 9.0, 4.0]})
+        >>> print(audit(clips, train=np.array([0]), test=np.array([1, 2])).describe())
+        audit: of 2 test items, those sharing with training:
+          a clip 0 (0.0%), all clips 0 (0.0%), samples 0 (0.0%), a recording 1 (50.0%)
     """
     test = np.asarray(test, np.int64)
     test = test[:, None] if test.ndim == 1 else test
@@ -290,6 +315,11 @@ def is_neighbour(clips: pd.DataFrame, rows: np.ndarray, others: np.ndarray) -> n
 
     Returns:
         Booleans, `[n]`; all True if a name is of another form, since nothing is known then.
+
+    Example:
+        >>> clips = pd.DataFrame({"slice_file_name": ["7-3-0-0.wav", "7-3-0-1.wav", "7-3-0-5.wav"]})
+        >>> is_neighbour(clips, np.array([0, 2]), np.array([1]))
+        array([ True, False])
     """
     names = [name for name in map(parse_name, clips["slice_file_name"]) if name is not None]
     if len(names) < len(clips):

@@ -84,6 +84,12 @@ import course_utils.training, course_utils.inference
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_who_evaluates_or_predicts_does_not_wait_for_what_trains():
+    code = "import sys; from course_utils import inference; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "torch" in loaded and "lightning_fabric" not in loaded
+
+
 @pytest.mark.parametrize("module", [r for r in MODULES if r != "__main__"])
 def test_librosa_matplotlib_and_sklearn_are_imported_where_they_are_used(module):
     for path in files_of(module):

@@ -82,7 +82,12 @@ def register(name: str, builder: Builder) -> None:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all networks that can be built."""
+    """Return the names of all networks that can be built.
+
+    Example:
+        >>> names()[:2]
+        ('cnn10', 'crnn')
+    """
     return tuple(_builders)
 
 
@@ -91,6 +96,9 @@ def builder_of(name: str) -> Builder:
 
     Raises:
         ConfigurationError: If no network of that name is registered.
+
+    Example:
+        >>> network = builder_of("cnn10")(Config("mini", width=8), 10)
     """
     if name not in _builders:
         raise ConfigurationError(
@@ -112,11 +120,20 @@ def build(config: Config, taxonomy: Taxonomy) -> nn.Module:
 
     Raises:
         ConfigurationError: If no network of that name is registered.
+
+    Example:
+        >>> count_parameters(build(Config("mini", width=64), Taxonomy()))
+        4954058
     """
     outputs = taxonomy.n_classes if config.head == "labels" else taxonomy.n_combinations
     return builder_of(config.model)(config, outputs)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of trainable parameters."""
+    """Return the number of trainable parameters.
+
+    Example:
+        >>> count_parameters(nn.Linear(4, 2))
+        10
+    """
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -200,7 +200,12 @@ def crnn(
     *,
     sample_rate: int = SAMPLE_RATE,
 ) -> CRNN:
-    """Build the CRNN: 256,266 parameters with 10 classes, 262,071 with 55; attention has 129 more."""
+    """Build the CRNN: 256,266 parameters with 10 classes, 262,071 with 55; attention has 129 more.
+
+    Example:
+        >>> crnn(10)(torch.zeros(2, 176_400), torch.tensor([176_400, 88_200])).shape
+        torch.Size([2, 10])
+    """
     return CRNN(classes, norm, time_pooling, readout, sample_rate=sample_rate)
 
 

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 
 from course_utils import data as run_data
@@ -23,6 +22,9 @@ from course_utils.files import write_beside
 from course_utils.taxonomy import Taxonomy
 from course_utils.training.history import State
 from course_utils.training.loop import DivergedError
+
+if TYPE_CHECKING:
+    from lightning_fabric.plugins import Precision
 
 FORMAT = 1  # of a checkpoint
 _PARTS = {"config": dict, "classes": list, "data": str, "state": dict, "network": dict}  # with `format`, what all have
@@ -182,6 +184,9 @@ def load_network(run: Path | str, network: nn.Module | None = None) -> tuple[nn.
     Raises:
         ConfigurationError: If there is no checkpoint that can be read, or its network is not the course's and was not
             passed, or not registered.
+
+    Example:
+        >>> network, config, taxonomy, threshold = load_network("runs/first")  # doctest: +SKIP
     """
     path = Path(run)
     checkpoint = load_checkpoint(path if path.is_file() else path / "best.pt")

@@ -9,16 +9,18 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from course_utils.configuration import Config, ConfigurationError
+
+if TYPE_CHECKING:  # Fabric takes seconds to load; who only evaluates or predicts does without it
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
 
 # On a GPU, Fabric advises multiplying float32 with fewer digits. The mel filterbank needs all of them.
 logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
@@ -33,6 +35,15 @@ def seed_everything(seed: int, epoch: int, rank: int) -> None:
     """Seed what networks draw: initial weights, dropout, SpecAugment, mixup. The only place that does.
 
     Every epoch has its own seed, so that a run that goes on draws what it would have drawn.
+
+    Example:
+        >>> draws = []
+        >>> for _ in range(2):
+        ...     seed_everything(seed=0, epoch=1, rank=0)
+        ...     draws.append(float(torch.rand(1)))
+        ...
+        >>> draws[0] == draws[1]
+        True
     """
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0]) >> 1)
 
@@ -48,10 +59,12 @@ def make_fabric(config: Config, devices: int, machines: int = 1) -> Fabric:
     Raises:
         ConfigurationError: If this machine has no such device or precision.
     """
+    from lightning_fabric import Fabric
+
     _keep_freed_memory()
     precision = precision_of(config)
     try:
-        half = None if precision == "32-true" else _HalfBehindTheFrontEnd(precision, device_of(config).type)
+        half = None if precision == "32-true" else _half_behind_the_front_end(precision, device_of(config).type)
         return Fabric(accelerator=config.accelerator, devices=devices, num_nodes=machines, plugins=half)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigurationError(
@@ -76,7 +89,12 @@ def machines_of(config: Config) -> int:
 
 
 def device_of(config: Config) -> torch.device:
-    """Return where a run's network is used: the accelerator that it asks for, if this machine has it, else the CPU."""
+    """Return where a run's network is used: the accelerator that it asks for, if this machine has it, else the CPU.
+
+    Example:
+        >>> device_of(Config("mini", accelerator="cpu"))
+        device(type='cpu')
+    """
     if config.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
         return torch.device("cuda")
     if config.accelerator in ("auto", "mps", "gpu") and torch.backends.mps.is_available():
@@ -89,6 +107,10 @@ def precision_of(config: Config) -> Literal["32-true", "bf16-mixed", "16-mixed"]
 
     On an NVIDIA GPU that is `bf16-mixed` where bfloat16 is native (from Ampere on: A100, H100, RTX 30), else
     `16-mixed`, which uses the tensor cores of older ones (T4, V100); elsewhere `32-true`.
+
+    Example:
+        >>> precision_of(Config("mini", accelerator="cpu"))
+        '32-true'
     """
     if config.precision != "auto":
         return config.precision
@@ -145,11 +167,13 @@ def give_memory_back() -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-class _HalfBehindTheFrontEnd(MixedPrecision):
-    """Autocast that leaves the inputs of a network alone: Fabric's own rounds waveforms to 16 bits before any layer.
+def _half_behind_the_front_end(precision: Literal["bf16-mixed", "16-mixed"], device: str) -> MixedPrecision:
+    """Return autocast that leaves the inputs of a network alone: Fabric's own rounds waveforms to 16 bits before any layer.
 
     The front end computes in float32 (`features.in_float32`), and autocast chooses for each layer behind it.
     """
+    from lightning_fabric.plugins import MixedPrecision
 
-    def convert_input(self, data: Any) -> Any:
-        return data
+    half = MixedPrecision(precision, device)
+    half.convert_input = lambda data: data  # type: ignore[method-assign]
+    return half

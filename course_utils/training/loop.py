@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
-from torch.utils.data import DataLoader
 
 from course_utils import evaluation
 from course_utils.configuration import Config, ConfigurationError
@@ -72,6 +71,14 @@ def training_step(
     Raises:
         ConfigurationError: If the network returns another number of logits than there are targets.
 
+    Example:
+        >>> layer = torch.nn.Linear(4, 2)
+        >>> network, optimizer = lambda sounds, lengths: layer(sounds), torch.optim.SGD(layer.parameters(), 0.1)
+        >>> examples = torch.ones(3, 4), torch.full((3,), 4), torch.ones(3, 2)
+        >>> first, second = (training_step(network, optimizer, examples) for _ in range(2))
+        >>> bool(second < first)
+        True
+
     Lesson: 07_training_cnn10
     """
     sounds, lengths, targets = examples
@@ -104,6 +111,13 @@ def train_epoch(
     Returns:
         The loss of every batch, on the device.
 
+    Example:
+        >>> layer = torch.nn.Linear(4, 2)
+        >>> network, optimizer = lambda sounds, lengths: layer(sounds), torch.optim.SGD(layer.parameters(), 0.1)
+        >>> losses = train_epoch(network, optimizer, [(torch.ones(3, 4), torch.full((3,), 4), torch.ones(3, 2))] * 5)
+        >>> len(losses), bool(losses[-1] < losses[0])
+        (5, True)
+
     Lesson: 07_training_cnn10
     """
     losses: list[Tensor] = []
@@ -114,7 +128,14 @@ def train_epoch(
 
 
 def examples_of(batch: Batch, config: Config) -> Examples:
-    """Return sounds, lengths and targets of a training batch, mixed up if so configured."""
+    """Return sounds, lengths and targets of a training batch, mixed up if so configured.
+
+    Example:
+        >>> from course_utils.mixing import collate
+        >>> sounds, lengths, targets = examples_of(collate([(torch.ones(3), 0)], Taxonomy(("dog", "siren"))), Config("mini"))
+        >>> sounds, lengths, targets
+        (tensor([[1., 1., 1.]]), tensor([3]), tensor([[1., 0.]]))
+    """
     targets = targets_of(batch, config.head, batch.multi_hot.shape[1])
     if not config.mixup:
         return batch.audio, batch.lengths, targets
@@ -127,7 +148,14 @@ def examples_of(batch: Batch, config: Config) -> Examples:
 
 
 def targets_of(batch: Batch, head: str, n_classes: int) -> Tensor:
-    """Return what the logits are compared with: multi-hot classes, or one-hot combinations."""
+    """Return what the logits are compared with: multi-hot classes, or one-hot combinations.
+
+    Example:
+        >>> from course_utils.mixing import collate
+        >>> batch = collate([(torch.ones(3), 1)], Taxonomy(("dog", "siren")))  # combination 1: a dog and a siren
+        >>> targets_of(batch, "labels", n_classes=2), targets_of(batch, "combinations", n_classes=2)
+        (tensor([[1., 1.]]), tensor([[0., 1., 0.]]))
+    """
     if head == "labels":
         return batch.multi_hot
     return one_hot(batch.combination, n_classes * (n_classes + 1) // 2).float()
@@ -145,7 +173,7 @@ def _checked(logits: Tensor, targets: Tensor) -> Tensor:
 @torch.inference_mode()
 def score(
     network: Network,
-    batches: DataLoader,
+    batches: Iterable[Batch],
     head: str,
     taxonomy: Taxonomy,
     *,
@@ -170,6 +198,15 @@ def score(
     Raises:
         ConfigurationError: If the network returns another number of logits than there are targets.
         DivergedError: If an output of the network is NaN or infinite.
+
+    Example:
+        >>> from course_utils.mixing import collate
+        >>> taxonomy = Taxonomy(("dog", "siren"))
+        >>> batches = [collate([(torch.ones(3), 0), (torch.ones(3), 2)], taxonomy)]  # one of dogs, one of sirens
+        >>> network = lambda sounds, lengths: torch.tensor([[5.0, -5.0], [-5.0, 5.0]])
+        >>> scores = score(network, batches, "labels", taxonomy, device=torch.device("cpu"))
+        >>> scores.multi_hot.tolist(), scores.label_scores.round(2).tolist()
+        ([[1.0, 0.0], [0.0, 1.0]], [[0.99, 0.01], [0.01, 0.99]])
     """
     logits, truths, combinations, losses = [], [], [], []
     for cpu_batch in bar(batches, "score", unit="batch", progress=progress):

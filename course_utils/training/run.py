@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -45,6 +44,9 @@ from course_utils.training.devices import (
 )
 from course_utils.training.history import State, is_stale, log, open_tensorboard, scored_epoch
 from course_utils.training.loop import DivergedError, Loss, examples_of, score, train_epoch, training_step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Metric = Callable[[NDArray, NDArray], float]  # truth and scores, [N, n_classes] each, to one number
 
@@ -108,6 +110,10 @@ def train(
             prepared by a configuration with another split or recipe, or patience has nothing to go by.
         DivergedError: If the loss is no longer a number; the epochs before are kept.
         FolderInUseError: If another process trains in the folder.
+
+    Example:
+        >>> state = train(Config("mini", width=8, epochs=10), "runs/first")  # doctest: +SKIP
+        >>> state.history[-1]["valid_mAP"]  # doctest: +SKIP
 
     Lesson: 07_training_cnn10
     """
@@ -370,7 +376,13 @@ def positive_weights(config: Config, data: Mixtures) -> Tensor:
 
 
 def make_optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
-    """Return Adam, AMSGrad or AdamW, whose decay acts on what `config.decay` says."""
+    """Return Adam, AMSGrad or AdamW, whose decay acts on what `config.decay` says.
+
+    Example:
+        >>> optimizer = make_optimizer(Config("mini", learning_rate=0.003), nn.Linear(4, 2))
+        >>> type(optimizer).__name__
+        'AdamW'
+    """
     kind = {"adam": torch.optim.Adam, "amsgrad": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     how = {"weight_decay": config.weight_decay, "amsgrad": config.optimizer == "amsgrad"}
     parts: Any = list(network.parameters())
@@ -388,6 +400,12 @@ def make_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int) 
         config: The run.
         optimizer: The optimiser whose rate is set.
         steps: Batches in an epoch.
+
+    Example:
+        >>> config = Config("mini", epochs=2, learning_rate=0.003)
+        >>> schedule = make_schedule(config, make_optimizer(config, nn.Linear(4, 2)), 100)
+        >>> type(schedule).__name__
+        'OneCycleLR'
     """
     if config.schedule == "onecycle":
         total = config.epochs * steps
