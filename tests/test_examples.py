@@ -3,7 +3,6 @@
 import ast
 import doctest
 import importlib
-import textwrap
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -49,7 +48,6 @@ def test_the_first_example_of_the_reference_calls_what_there_is(monkeypatch, cap
     evaluate.return_value.report = {"mAP": 0.5}
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(inference, "evaluate", evaluate)
-    lines = course_utils.__doc__.splitlines()
-    exec(textwrap.dedent("\n".join(line for line in lines if line.startswith("    "))), {})
+    exec(course_utils.__doc__.split("```python\n")[1].split("```")[0], {})
     assert capsys.readouterr().out == "0.5\n"
     train.assert_called_once()
