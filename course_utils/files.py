@@ -241,9 +241,11 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
                 path.unlink(missing_ok=True)
         yield
     finally:
-        with suppress(OSError):  # Windows does not delete an open file
-            (folder / _LOCK).unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):  # Windows does not delete an open file
+                (folder / _LOCK).unlink(missing_ok=True)
+        finally:  # also where an interruption comes just now
+            lock.release()
         if is_new:
             with suppress(OSError):  # something was written
                 folder.rmdir()

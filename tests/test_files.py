@@ -280,3 +280,18 @@ def test_the_patterns_fit_what_is_really_written(own_cache, cache):
 def test_sizes_in_words():
     sizes = (0, 96.4e6, 999e6, 1e9, 6.6e9, 1234e9)
     assert [files.in_words(size) for size in sizes] == ["0 MB", "96 MB", "999 MB", "1.0 GB", "6.6 GB", "1,234.0 GB"]
+
+
+def test_an_interruption_while_a_lock_is_taken_away_leaves_no_lock(tmp_path, monkeypatch):
+    def interrupted(*_arguments, **_keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "_PATIENCE", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", interrupted)
+        # As long as the exception is kept, so is the lock's object, which would give it back when it goes.
+        with pytest.raises(KeyboardInterrupt) as kept, files.alone_in(tmp_path / "set", "writes"):
+            pass
+    with files.alone_in(tmp_path / "set", "writes"):
+        pass
+    assert kept.value is not None

@@ -18,6 +18,7 @@ from course_utils.files import cache_folder
 
 CACHE = cache_folder()  # where `mini` is, or will be; the other tests have caches of their own
 HERE = Path(__file__).resolve().parent / "machines"
+NO_ANSWER = "E   RuntimeError: Kernel died before replying to kernel_info"
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +188,21 @@ def test_a_lesson_that_trains_holds_with_another_instruction_set(run, tmp_path, 
 )
 def test_what_failed_says_why(run, text, expected):
     assert run._reason(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "times"),
+    [
+        ((0, {"Cell 0": NO_ANSWER, "Cell 1": NO_ANSWER}), 2),
+        ((3, {"Cell 1": NO_ANSWER}), 1),
+        ((0, {"Cell 0": "E  AssertionError"}), 1),
+        ((5, {}), 1),
+    ],
+)
+def test_only_a_kernel_that_never_answered_begins_once_more(run, tmp_path, monkeypatch, first, times):
+    outcomes, folders = [run.Outcome(*first, 1.0), run.Outcome(5, {}, 1.0)], []
+    monkeypatch.setattr(
+        run, "_run_once", lambda what, settings, folder, watch: folders.append(folder) or outcomes[len(folders) - 1]
+    )
+    assert run.run("notebook", {}, tmp_path / "0") is outcomes[times - 1]
+    assert len(set(folders)) == times

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 NUMERICAL = ("features", "models", "precision", "evaluation", "training", "inference")
 SPARE = 10  # so many times closer to its limit, and a comparison would still come out as it does
+NO_ANSWER = "Kernel died before replying to kernel_info"  # what nbval says of every cell then
 _STEADY = 0.01  # errors that differ by less than this share of themselves are no rounding
 _ROUNDING = 0.01  # what differs by more than this share of itself does not by rounding, but was learned in another way
 _SLOWEST_FIRST = ("09", "12", "10", "07", "00", "11", "06")
@@ -107,12 +108,22 @@ class Outcome:
 def run(what: str, settings: dict[str, str], folder: Path, watch: bool = True) -> Outcome:
     """Run one notebook, or the numerical tests, with these settings.
 
+    A kernel chooses its ports before it opens them, and another one may be quicker. So if it never answered, and no cell was
+    run, the notebook begins once more.
+
     Args:
         what: A notebook below the project's folder, or `tests`.
         settings: As `machines` gives them.
         folder: An empty folder for what is noted.
         watch: Whether to note comparisons.
     """
+    outcome = _run_once(what, settings, folder, watch)
+    if not outcome.passed and all(NO_ANSWER in why for why in outcome.failed.values()):
+        outcome = _run_once(what, settings, folder / "again", watch)
+    return outcome
+
+
+def _run_once(what: str, settings: dict[str, str], folder: Path, watch: bool) -> Outcome:
     folder.mkdir(parents=True)
     environment = _environment(settings, folder, watch, Path(what).name)
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={folder / 'junit.xml'}", "-p", "no:cacheprovider"]
