@@ -29,7 +29,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BESIDE_TORCH = (
-    *("torch", "torchaudio", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "filelock"),
+    *("torch", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "filelock"),
     *("pytest", "typer"),
 )
 TEST_TOOLS = ("ipykernel", "nbval", "nbformat", "nbclient", "pytest-xdist")
