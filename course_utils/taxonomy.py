@@ -1,14 +1,19 @@
-"""The classes, their combinations, and the ways to write down which of them are in a mixture.
+"""The classes, label sets, and combinations as one coding of label sets with one or two classes.
 
-A mixture of two clips carries one or two of `n` classes. It is written down in three ways:
+A clip or a mixture carries a *label set*: any number of the `n` classes, none included. It is written down
 
-- as a *pair* of class IDs, unordered, equal for two clips of one class;
-- as a *combination ID* from 0 to n(n+1)/2 − 1, one number per pair: (0, 0), (0, 1) … (0, n−1), (1, 1) …;
-- as a *multi-hot* vector of n zeros and ones.
+- as a *multi-hot* vector of n zeros and ones, which is what networks are trained on;
+- as a *set name*, the names of its classes joined by ` + `: `dog_bark + siren`, `siren`, or nothing for the empty set.
+
+A set of one or two classes, such as that of a mixture of two clips with one class each, has two more codings:
+
+- a *pair* of class IDs, unordered, equal for two clips of one class;
+- a *combination ID* from 0 to n(n+1)/2 − 1, one number per pair: (0, 0), (0, 1) … (0, n−1), (1, 1) ….
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +32,7 @@ URBANSOUND8K_CLASSES = (
     "siren",
     "street_music",
 )
+JOINS = " + "  # the names of the classes of a set
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Taxonomy:
         classes: The class names; the position of a name is its class ID.
 
     Raises:
-        ValueError: If there is no class, or a name is empty or given twice.
+        ValueError: If there is no class, or a name is empty, given twice, or holds the ` + ` that joins names.
 
     Lesson: 05_dataset_mixing
     """
@@ -51,6 +57,9 @@ class Taxonomy:
         doubled = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if doubled or "" in self.classes:
             raise ValueError(f"class names must be there and differ; given twice or empty: {doubled or ['']}")
+        joined = [name for name in self.classes if JOINS in name]
+        if joined:
+            raise ValueError(f"a class name may not hold {JOINS!r}, which joins names: {joined[0]!r}")
 
     @property
     def n_classes(self) -> int:
@@ -133,18 +142,75 @@ class Taxonomy:
             ValueError: If a vector has another length, or does not hold one or two ones and otherwise zeros.
         """
         rows = np.asarray(multi_hot)
-        if rows.shape[-1] != self.n_classes:
-            raise ValueError(f"a multi-hot vector has {self.n_classes} entries, not {rows.shape[-1]}")
-        ones = (rows == 1).sum(axis=-1)
-        if not np.all(np.isin(rows, (0, 1))) or np.any(ones < 1) or np.any(ones > 2):
-            raise ValueError("a mixture of two clips has one or two classes: one or two ones, and zeros")
+        if not np.all(self.has_combination(rows)):
+            raise ValueError("a combination is a set of one or two classes: one or two ones, and otherwise zeros")
         low = rows.argmax(axis=-1)
         high = self.n_classes - 1 - rows[..., ::-1].argmax(axis=-1)
         return self.combination_id(low, high)
 
+    def has_combination(self, multi_hot: ArrayLike) -> np.ndarray:
+        """Say which label sets are combinations: those of one or two classes.
+
+        Args:
+            multi_hot: Zeros and ones, shape `[..., n_classes]`.
+
+        Returns:
+            Booleans, shape `[...]`.
+
+        Raises:
+            ValueError: If a vector has another length, or holds anything but zeros and ones.
+
+        Example:
+            >>> Taxonomy(("dog", "siren", "rain")).has_combination([[0, 1, 0], [1, 1, 1], [0, 0, 0]])
+            array([ True, False, False])
+        """
+        return np.isin(self._zeros_and_ones(multi_hot).sum(axis=-1), (1, 2))
+
+    def set_name(self, multi_hot: ArrayLike) -> str:
+        """Return the name of one label set: the names of its classes joined by ` + `, or nothing for the empty set.
+
+        Args:
+            multi_hot: Zeros and ones, `[n_classes]`.
+
+        Raises:
+            ValueError: If the vector has another shape, or holds anything but zeros and ones.
+
+        Example:
+            >>> Taxonomy(("dog", "siren", "rain")).set_name([1, 0, 1])
+            'dog + rain'
+        """
+        row = self._zeros_and_ones(multi_hot)
+        if row.ndim != 1:
+            raise ValueError(f"one label set is [{self.n_classes}], not {list(row.shape)}")
+        return JOINS.join(self.classes[i] for i in np.flatnonzero(row))
+
+    def from_set_names(self, names: Iterable[str]) -> np.ndarray:
+        """Return the multi-hot vectors of label sets, given by name as `set_name` gives it, in whichever order.
+
+        Args:
+            names: One name per set.
+
+        Returns:
+            float32 `[N, n_classes]`.
+
+        Raises:
+            ValueError: If a name holds a class that is not one of the taxonomy.
+
+        Example:
+            >>> Taxonomy(("dog", "siren", "rain")).from_set_names(["rain + dog", ""])
+            array([[1., 0., 1.],
+                   [0., 0., 0.]], dtype=float32)
+        """
+        sets = list(names)
+        rows, known = np.zeros((len(sets), self.n_classes), np.float32), {name: i for i, name in enumerate(self.classes)}
+        for row, name in zip(rows, sets, strict=True):
+            for label in name.split(JOINS) if name else ():
+                row[known[label] if label in known else self.class_id(label)] = 1
+        return rows
+
     def name(self, combination: int) -> str:
         """Return a readable name: `dog_bark + siren`, or `siren + siren` for two clips of one class."""
-        return " + ".join(self.classes[i] for i in self.pair(combination))
+        return JOINS.join(self.classes[i] for i in self.pair(combination))
 
     def from_name(self, name: str) -> int:
         """Return the combination ID of a name that `name` gave, or of its two classes in the other order.
@@ -152,10 +218,18 @@ class Taxonomy:
         Raises:
             ValueError: If the name is not two known classes joined by ` + `.
         """
-        parts = name.split(" + ")
+        parts = name.split(JOINS)
         if len(parts) != 2:
-            raise ValueError(f"{name!r} is not two class names joined by ' + '")
+            raise ValueError(f"{name!r} is not two class names joined by {JOINS!r}")
         return int(self.combination_id(self.class_id(parts[0]), self.class_id(parts[1])))
+
+    def _zeros_and_ones(self, multi_hot: ArrayLike) -> np.ndarray:
+        rows = np.asarray(multi_hot)
+        if rows.shape[-1:] != (self.n_classes,):
+            raise ValueError(f"a multi-hot vector has {self.n_classes} entries, not {rows.shape[-1] if rows.ndim else 1}")
+        if not np.all(np.isin(rows, (0, 1))):
+            raise ValueError("a multi-hot vector holds zeros and ones and nothing else")
+        return rows
 
     def _checked(self, combination: ArrayLike) -> np.ndarray:
         combination = whole(combination, "combination IDs")

@@ -111,9 +111,26 @@ def test_impossible_class_ids_are_refused(first, second, got):
 def test_impossible_multi_hot_vectors_say_what_is_wrong():
     with pytest.raises(ValueError, match=r"^a multi-hot vector has 3 entries, not 2$"):
         ABC.from_multi_hot([1, 0])
-    for wrong in ([1, 1, 1], [0, 0, 0], [2, 1, 0], [[1, 0, 0], [0, 0, 0]]):
-        with pytest.raises(ValueError, match=r"^a mixture of two clips has one or two classes: one or two ones, and"):
+    for wrong in ([1, 1, 1], [0, 0, 0], [[1, 0, 0], [0, 0, 0]]):
+        with pytest.raises(ValueError, match=r"^a combination is a set of one or two classes"):
             ABC.from_multi_hot(wrong)
+    with pytest.raises(ValueError, match=r"^a multi-hot vector holds zeros and ones and nothing else$"):
+        ABC.from_multi_hot([2, 1, 0])
+
+
+def test_label_sets_have_names_in_the_order_of_the_classes():
+    sets = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1]])
+    names = [ABC.set_name(row) for row in sets]
+    assert names == ["", "b", "a + c", "a + b + c"]
+    assert np.array_equal(ABC.from_set_names(names), sets)
+    assert ABC.from_set_names(["c + a"]).tolist() == [[1, 0, 1]]
+    assert ABC.has_combination(sets).tolist() == [False, True, True, False]
+    with pytest.raises(ValueError, match=r"^no class 'd'; the classes are a, b, c$"):
+        ABC.from_set_names(["a + d"])
+    with pytest.raises(ValueError, match=r"^one label set is \[3\]"):
+        ABC.set_name([sets[0]])
+    with pytest.raises(ValueError, match=r"^a class name may not hold ' \+ '"):
+        Taxonomy(("a + b", "c"))
 
 
 @pytest.mark.parametrize("name", ["a", "a + b + c", "a+b"])
