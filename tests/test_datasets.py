@@ -18,7 +18,7 @@ from course_utils import data as run_data
 from course_utils.audio import AudioError
 from course_utils.configuration import Config
 from course_utils.datasets import ClipCache, DatasetError, open_folder, read_metadata
-from course_utils.datasets.table import metadata_from_names, parse_name
+from course_utils.datasets.metadata import metadata_from_names, parse_name
 from course_utils.files import NoRoomError
 from course_utils.lessons import grids
 from course_utils.taxonomy import Taxonomy
@@ -95,7 +95,7 @@ TABLES = {
     "no rows below the header": HEADER,
     "line 2: nothing in column class": HEADER + "a.wav,1,1,0,\n",
     "line 3: nothing in column slice_file_name": HEADER + "a.wav,1,1,0,dog\n,1,1,0,dog\n",
-    "line 2: fold must be a whole number, not one$": HEADER + "a.wav,1,one,0,dog\n",
+    "line 3: fold must be a whole number, not one$": HEADER + "a.wav,1,1,0,dog\nb.wav,1,one,0,dog\n",
     r"line 3: fold must be a whole number, not 1\.5$": HEADER + "a.wav,1,1,0,dog\nb.wav,1,1.5,0,dog\n",
     r"line 2: fold must be a whole number, not 1e\+30$": HEADER + "a.wav,1,1e30,0,dog\n",
     "line 2: fold must be a whole number, not inf$": HEADER + "a.wav,1,inf,0,dog\n",

@@ -2,29 +2,45 @@
 
 `load("mini")` generates its clips at first use, `load("urbansound8k")` opens what `python -m course_utils data
 urbansound8k` has downloaded, `load("measured")` those of its clips that the course's results were measured on, and
-`load(folder)` opens a folder in the official layout or in your own.
+`load(folder)` opens a folder in the official layout or in your own, with any number of labels per clip.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from course_utils.datasets.cache import ClipCache
-from course_utils.datasets.table import COLUMNS, ClipDataset, DatasetError, open_folder, read_metadata
+from course_utils.datasets.metadata import (
+    COLUMNS,
+    FOLDER,
+    TABLE,
+    DatasetError,
+    label_sets,
+    parse_name,
+    read_metadata,
+    read_tables,
+)
+from course_utils.datasets.table import ClipDataset, open_folder
 from course_utils.files import Kind, cache_folder
 
 __all__ = [
     "COLUMNS",
+    "FOLDER",
+    "TABLE",
     "ClipCache",
     "ClipDataset",
     "DatasetError",
     "default_root",
     "kinds",
+    "label_sets",
     "load",
     "measured_clips",
     "open_folder",
+    "parse_name",
     "read_metadata",
+    "read_tables",
     "select_measured",
 ]
 
@@ -90,12 +106,20 @@ def select_measured(release: ClipDataset) -> ClipDataset:
     return dataclasses.replace(release, name="measured", **parts)
 
 
-def load(where: str | Path = "mini", progress: bool | None = None) -> ClipDataset:
+def load(
+    where: str | Path = "mini",
+    progress: bool | None = None,
+    *,
+    table: str | None = None,
+    columns: Mapping[str, str | int] | None = None,
+) -> ClipDataset:
     """Open a data set.
 
     Args:
         where: `mini` (generated if it is not there yet), `urbansound8k` or `measured` (as downloaded before), or a folder.
         progress: Show a progress bar while `mini` is generated; None: only in a terminal.
+        table: The table of a folder, or a pattern of several, as for `open_folder`.
+        columns: What the tables of a folder call the columns of the course, as for `read_metadata`.
 
     Returns:
         The data set, whole or partial.
@@ -113,6 +137,10 @@ def load(where: str | Path = "mini", progress: bool | None = None) -> ClipDatase
         >>> data.clips["class"].tolist()
         ['dog_bark']
     """
+    if where in NAMES and (table is not None or columns):
+        raise DatasetError(
+            f"{where}: this data set has its own table; give a table or columns only with a folder of your own"
+        )
     if where == "mini":
         from course_utils.datasets import mini
 
@@ -125,4 +153,4 @@ def load(where: str | Path = "mini", progress: bool | None = None) -> ClipDatase
             raise DatasetError(f"{root}: UrbanSound8K is not there; {urbansound8k.HOW_TO_GET_IT}")
         release = open_folder(root, "urbansound8k")
         return select_measured(release) if where == "measured" else release
-    return open_folder(where)
+    return open_folder(where, table=table, columns=columns)

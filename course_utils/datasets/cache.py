@@ -23,6 +23,7 @@ from course_utils.containers import AudioError
 from course_utils.datasets.table import ClipDataset
 from course_utils.files import Kind, build_beside, cache_folder, delete_abandoned, need_room
 from course_utils.progress import bar
+from course_utils.taxonomy import JOINS
 
 VERSION = 4
 KIND = Kind("decoded clips, decoded again when they are needed", "decoded", r"[0-9a-f]{8}-[0-9a-f]{16}")
@@ -127,15 +128,20 @@ class ClipCache:
     def examples(self, fold: int | None = None) -> dict[str, int]:
         """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
 
+        Where clips have label sets, those with no other class come first. A class that no clip has is left out.
+
         Args:
             fold: Where to choose; None means the last. A class that this fold lacks comes from the last that has it.
 
         Returns:
             Class name → row, in the order of the class IDs.
         """
-        here = self.clips["fold"].eq(fold)
-        order = self.clips.assign(here=here).sort_values(
-            ["classID", "here", "fold", "salience", "duration"], ascending=[True, False, False, True, False]
+        clips, by = self.clips, "classID"
+        if "labels" in clips:
+            clips = clips.assign(**{"class": clips["labels"].str.split(JOINS, regex=False)}).explode("class")
+            clips, by = clips[clips["class"] != ""], "class"  # these classes are in alphabetical order
+        order = clips.assign(alone=clips["classID"].notna(), here=clips["fold"].eq(fold)).sort_values(
+            [by, "alone", "here", "fold", "salience", "duration"], ascending=[True, False, False, False, True, False]
         )
         first = order.drop_duplicates("class")
         return dict(zip(first["class"], first.index.tolist(), strict=True))

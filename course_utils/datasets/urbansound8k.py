@@ -17,7 +17,8 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-from course_utils.datasets.table import DatasetError, open_folder, parse_name
+from course_utils.datasets.metadata import DatasetError, parse_name
+from course_utils.datasets.table import open_folder
 from course_utils.files import Kind, alone_in, build_beside, is_partial, need_room, write_beside
 from course_utils.progress import bar
 
