@@ -1,4 +1,4 @@
-"""From scores to a report: confusion counts, precision, recall, F1, average precision, calibration, intervals.
+"""From scores to a report: confusion counts, precision, recall, F1, average precision, rankings, calibration, intervals.
 
 Truth and scores are arrays `[N, C]`: N mixtures, C classes, truth 0 or 1, scores between 0 and 1. Every score is taken
 over the whole set at once, never averaged over batches. A class without positives has no precision or recall that means
@@ -42,9 +42,7 @@ def confusion_counts(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike 
 
     Lesson: 10_precision_and_recall
     """
-    truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
-    if truth.shape != predicted.shape:
-        raise ValueError(f"truth is {truth.shape}, predicted {predicted.shape}; both must be [N, C]")
+    truth, predicted = _truth_and_predicted(truth, predicted)
     w = _weights(weights, len(truth))
     if w.ndim != 1:
         raise ValueError(f"weights are {w.shape}; counts take one weight per row, [{len(truth)}]")
@@ -110,6 +108,38 @@ def average(counts: pd.DataFrame) -> dict[str, dict[str, float]]:
     macro = precision_recall_f1(counts)[counts["tp"] + counts["fn"] > 0].mean()
     micro = precision_recall_f1(counts.sum().to_frame().T).iloc[0]
     return {"macro": macro.to_dict(), "micro": micro.to_dict()}
+
+
+def samples_average(truth: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
+    """Return precision, recall and F1 of the label set of each row, averaged over the rows.
+
+    A row in which no class is named has precision 0, one in which no class is there has recall 0, and F1 is 0 in both. So
+    a row without a class counts 0 even if none is named, and the averages reach 1 only where every row has a class. This
+    equals scikit-learn's `average="samples"` with `zero_division=0`.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        predicted: 0 or 1, `[N, C]`.
+
+    Returns:
+        `{"precision": …, "recall": …, "f1": …}`.
+
+    Raises:
+        ValueError: If the shapes differ, there are no rows, or a value is neither 0 nor 1.
+
+    Example:
+        >>> samples_average([[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]])
+        {'precision': 0.75, 'recall': 0.75, 'f1': 0.6666666666666666}
+    """
+    truth, predicted = _truth_and_predicted(truth, predicted)
+    if not truth.size:
+        raise ValueError(f"truth and predicted are {truth.shape}: there is nothing to score")
+    right, there, named = (sets.sum(axis=1) for sets in (truth & predicted, truth, predicted))
+    return {
+        "precision": float((right / np.maximum(named, 1)).mean()),
+        "recall": float((right / np.maximum(there, 1)).mean()),
+        "f1": float((2 * right / np.maximum(there + named, 1)).mean()),
+    }
 
 
 def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
@@ -193,6 +223,156 @@ def precision_recall_curve(truth: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
         raise ValueError("the class has no positives: there is nothing to recall")
     threshold, precision, recall = _curve(truth, scores, np.ones((1, len(truth))))
     return pd.DataFrame({"threshold": threshold, "precision": precision[0], "recall": recall[0]})
+
+
+def label_ranking_average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Return LRAP: how far up the true classes are when the classes of each row are ranked by score.
+
+    The precision at a true class is the share of true classes among all that score at least as high; equal scores
+    therefore count against the network. LRAP averages it over the true classes of a row, and then over the rows. A row in
+    which no class or every class is true counts 1. This equals scikit-learn's `label_ranking_average_precision_score`.
+
+    Source: R. E. Schapire, Y. Singer, "BoosTexter: A Boosting-based System for Text Categorization", Machine Learning 39,
+    2000, where it is called average precision.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: Any finite numbers, `[N, C]`.
+
+    Returns:
+        Above 0; 1 where every true class scores higher than every other class of its row.
+
+    Raises:
+        ValueError: If the shapes differ, there are no rows, or a score is NaN or infinite.
+
+    Example:
+        >>> truth, scores = [[1, 0, 1], [0, 1, 0]], [[0.9, 0.5, 0.4], [0.2, 0.8, 0.1]]
+        >>> round(label_ranking_average_precision(truth, scores), 3)
+        0.917
+    """
+    truth, scores = _truth_and_scores(truth, scores)
+    rank, right = _ranks(truth, scores)
+    positives = truth.sum(axis=1)
+    of_rows = np.where(truth, right / rank, 0.0).sum(axis=1) / np.maximum(positives, 1)
+    return float(np.where(positives > 0, of_rows, 1.0).mean())
+
+
+def label_ranking_precision(truth: ArrayLike, scores: ArrayLike) -> np.ndarray:
+    """Return for every class the mean precision at its rank, over the rows in which the class is true.
+
+    The classes of a row are ranked by score; the precision at a class is the share of true classes among all that score at
+    least as high. `average_precision` ranks the rows by one class instead. These are the values per class of the lwlrap of
+    DCASE 2019, task 2.
+
+    Source: E. Fonseca, M. Plakal, F. Font, D. P. W. Ellis, X. Serra, "Audio Tagging with Noisy Labels and Minimal
+    Supervision", DCASE Workshop 2019.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: Any finite numbers, `[N, C]`.
+
+    Returns:
+        `[C]`; NaN for a class without positives.
+
+    Raises:
+        ValueError: If the shapes differ, there are no rows, or a score is NaN or infinite.
+
+    Example:
+        >>> label_ranking_precision([[1, 0, 1], [1, 0, 0]], [[0.9, 0.5, 0.4], [0.2, 0.8, 0.1]]).round(3).tolist()
+        [0.75, nan, 0.667]
+    """
+    truth, scores = _truth_and_scores(truth, scores)
+    rank, right = _ranks(truth, scores)
+    with np.errstate(invalid="ignore"):
+        return np.where(truth, right / rank, 0.0).sum(axis=0) / truth.sum(axis=0)
+
+
+def label_weighted_lrap(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Return lwlrap, the label-weighted label-ranking average precision: LRAP in which every true class counts the same.
+
+    It is the mean of `label_ranking_precision`, weighted by the positives of each class; and it is LRAP with each row
+    weighted by the number of its classes, so that a row without a class does not count.
+
+    Source: As for `label_ranking_precision`.
+
+    Args:
+        truth: 0 or 1, `[N, C]`, with at least one 1.
+        scores: Any finite numbers, `[N, C]`.
+
+    Returns:
+        Above 0; 1 where every true class scores higher than every other class of its row.
+
+    Raises:
+        ValueError: As for `label_ranking_precision`, and if no class has positives.
+
+    Example:
+        >>> truth, scores = [[1, 0, 1], [1, 0, 0]], [[0.9, 0.5, 0.4], [0.2, 0.8, 0.1]]
+        >>> round(label_weighted_lrap(truth, scores), 3)  # 0.75 twice, 0.667 once
+        0.722
+    """
+    truth, scores = _truth_and_scores(truth, scores)
+    if not truth.any():
+        raise ValueError("no class has positives: there is nothing to rank")
+    rank, right = _ranks(truth, scores)
+    return float((right / rank)[truth].mean())
+
+
+def one_error(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Return the share of rows in which the class with the highest score is wrong.
+
+    Rows without a class are left out. Where several classes share the highest score, the row counts as wrong if one of
+    them is wrong.
+
+    Source: As for `label_ranking_average_precision`.
+
+    Args:
+        truth: 0 or 1, `[N, C]`, with at least one 1.
+        scores: Any finite numbers, `[N, C]`.
+
+    Returns:
+        Between 0 and 1; lower is better.
+
+    Raises:
+        ValueError: If the shapes differ, no class has positives, or a score is NaN or infinite.
+
+    Example:
+        >>> one_error([[1, 0], [0, 1], [0, 0]], [[0.9, 0.2], [0.5, 0.5], [0.8, 0.1]])  # the second is a tie
+        0.5
+    """
+    truth, scores = _truth_and_scores(truth, scores)
+    has_class = truth.any(axis=1)
+    if not has_class.any():
+        raise ValueError("no class has positives: there is no class to find")
+    is_first = scores == scores.max(axis=1, keepdims=True)
+    return float((is_first & ~truth).any(axis=1)[has_class].mean())
+
+
+def coverage_error(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Return how many classes of a row must be named, from the highest score down, until every true one is among them.
+
+    This is the mean over the rows. A row without a class counts 0. Where scores are equal, all classes with that score
+    must be named. The best value is the mean number of classes per row. This equals scikit-learn's `coverage_error`, which
+    is 1 more than the coverage of the source.
+
+    Source: As for `label_ranking_average_precision`.
+
+    Args:
+        truth: 0 or 1, `[N, C]`.
+        scores: Any finite numbers, `[N, C]`.
+
+    Returns:
+        Between 0 and C; lower is better.
+
+    Raises:
+        ValueError: If the shapes differ, there are no rows, or a score is NaN or infinite.
+
+    Example:
+        >>> coverage_error([[1, 0, 1], [0, 1, 0]], [[0.9, 0.5, 0.4], [0.2, 0.8, 0.1]])
+        2.0
+    """
+    truth, scores = _truth_and_scores(truth, scores)
+    rank, _ = _ranks(truth, scores)
+    return float(np.where(truth, rank, 0).max(axis=1).mean())
 
 
 def calibration(truth: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataFrame:
@@ -407,40 +587,50 @@ def tune_threshold(truth: ArrayLike, scores: ArrayLike) -> float:
     return float(candidates[(first + after - 1) // 2])
 
 
-def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> dict[str, dict[str, float]]:
+def baselines(truth: ArrayLike, combination: ArrayLike | None, taxonomy: Taxonomy) -> dict[str, dict[str, float]]:
     """Return what one scores without listening.
 
-    `largest_class` always says the most frequent combination; `all_zeros` says that nothing is there; `chance` draws
-    combinations, or classes, with their frequency, so that a class's precision, recall and average precision are that
-    frequency.
+    `largest_class` always says the most frequent combination or label set; `all_zeros` says that nothing is there;
+    `chance` draws combinations, label sets, or classes, with their frequency, so that a class's precision, recall and
+    average precision are that frequency.
 
     Args:
         truth: 0 or 1, `[N, n_classes]`.
-        combination: Combination IDs, `[N]`.
+        combination: Combination IDs, `[N]`; None for label sets of any size, which are then compared as they are.
         taxonomy: The classes.
 
     Returns:
         For each of the three: `exact_match`, `mAP`, `macro_f1`, and `label_accuracy` (the share of right zeros and
-        ones); for `all_zeros` also `combination_accuracy`, that of one-hot combinations.
+        ones); where there are combinations, for `all_zeros` also `combination_accuracy`, that of one-hot combinations.
 
     Raises:
-        ValueError: If there is not one combination per row, an ID is not one of the taxonomy, or no class has positives.
+        ValueError: If there is not one column per class or not one combination per row, an ID is not one of the taxonomy,
+            or no class has positives.
 
     Example:
         >>> taxonomy = Taxonomy(("dog", "siren"))
         >>> found = baselines([[1, 0], [1, 1], [1, 0]], [0, 1, 0], taxonomy)
         >>> {name: round(scores["exact_match"], 2) for name, scores in found.items()}
         {'largest_class': 0.67, 'all_zeros': 0.0, 'chance': 0.56}
+        >>> found = baselines([[1, 0], [1, 1], [0, 0], [0, 0]], None, taxonomy)
+        >>> {name: scores["exact_match"] for name, scores in found.items()}
+        {'largest_class': 0.5, 'all_zeros': 0.5, 'chance': 0.375}
     """
-    truth, combination = _binary(truth, "truth"), _combinations(combination, len(truth), taxonomy)
+    truth = _binary(truth, "truth")
+    _check_columns(truth, taxonomy)
+    ids = None if combination is None else _combinations(combination, len(truth), taxonomy)
     if not truth.any():
         raise ValueError("no class has positives: there is nothing to compare with")
     frequency = truth.mean(axis=0)
     held = frequency[frequency > 0]
-    shares = np.bincount(combination, minlength=taxonomy.n_combinations) / len(combination)
-    constant = np.broadcast_to(taxonomy.membership[shares.argmax()], truth.shape).astype(bool)
+    if ids is None:
+        shares, largest = _label_sets(truth)
+    else:
+        shares = np.bincount(ids, minlength=taxonomy.n_combinations) / len(ids)
+        largest = taxonomy.membership[shares.argmax()]
+    constant = np.broadcast_to(largest, truth.shape).astype(bool)
     ap_constant = float(held.mean())  # equal scores for all rows: precision is the frequency
-    return {
+    values = {
         "largest_class": {
             "exact_match": float(shares.max()),
             "mAP": ap_constant,
@@ -448,11 +638,10 @@ def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> d
             "label_accuracy": float((truth == constant).mean()),
         },
         "all_zeros": {
-            "exact_match": 0.0,
+            "exact_match": float((~truth.any(axis=1)).mean()) if ids is None else 0.0,
             "mAP": ap_constant,
             "macro_f1": 0.0,
             "label_accuracy": float(1 - truth.mean()),
-            "combination_accuracy": 1 - 1 / taxonomy.n_combinations,
         },
         "chance": {
             "exact_match": float((shares**2).sum()),
@@ -461,18 +650,23 @@ def baselines(truth: ArrayLike, combination: ArrayLike, taxonomy: Taxonomy) -> d
             "label_accuracy": float((frequency**2 + (1 - frequency) ** 2).mean()),
         },
     }
+    if ids is not None:
+        values["all_zeros"]["combination_accuracy"] = 1 - 1 / taxonomy.n_combinations
+    return values
 
 
 def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Draw recordings with replacement, and return how often each mixture counts in every draw.
 
     Mixtures of one recording succeed or fail together, so recordings are drawn, not mixtures. A mixture's weight is the
-    product of how often its two recordings were drawn; if both of its clips are from one recording, that recording counts
+    product of how often its recordings were drawn; if several of its clips are from one recording, that recording counts
     once. This errs on the cautious side: where mixtures do not depend on their recordings, intervals become about √3 times
-    too wide (A. B. Owen, "The pigeonhole bootstrap", 2007).
+    too wide with two recordings per mixture (A. B. Owen, "The pigeonhole bootstrap", 2007), and √(2ᵏ − 1) times with k
+    (A. B. Owen, D. Eckles, "Bootstrapping data arrays of arbitrary order", 2012).
 
     Args:
-        recordings: The recordings of the clips of each mixture, `[N, 2]`; of single clips `[N]`.
+        recordings: The recordings of the clips of each mixture, `[N, k]` for k clips, of single clips also `[N]`. A mixture
+            of fewer clips than k fills its row by repeating one of its recordings.
         draws: Number of bootstrap samples.
         rng: Where the draws come from.
 
@@ -493,7 +687,7 @@ def bootstrap_weights(recordings: np.ndarray, draws: int, rng: np.random.Generat
     """
     recordings = np.asarray(recordings)
     if recordings.ndim not in (1, 2) or not recordings.size:
-        raise ValueError(f"recordings are {recordings.shape}; there must be one row per mixture, [N, 2] or [N]")
+        raise ValueError(f"recordings are {recordings.shape}; there must be one row per mixture, [N, k] or [N]")
     if pd.isna(recordings).any():
         raise ValueError("some recordings are NaN; every clip needs one")
     if draws < 1:
@@ -517,7 +711,7 @@ def intervals(
 
     Args:
         scores: Functions from weights `[draws, N]` to a score per draw, `[draws]`.
-        recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`.
+        recordings: The recordings of the clips of each mixture, `[N, k]` or `[N]`, as for `bootstrap_weights`.
         rng: Where the draws come from.
         draws: Number of bootstrap samples.
         level: The share of the draws inside the interval.
@@ -553,35 +747,41 @@ def intervals(
 
 def report(
     multi_hot: ArrayLike,
-    combination: ArrayLike,
+    combination: ArrayLike | None,
     label_scores: ArrayLike,
-    predicted_combination: ArrayLike,
+    predicted_combination: ArrayLike | None,
     *,
     taxonomy: Taxonomy,
     threshold: float,
     recordings: ArrayLike | None = None,
+    intervals_over: str = "recordings",
     seed: int = 0,
 ) -> dict:
     """Score a whole test set.
 
     Args:
         multi_hot: The truth, `[N, n_classes]`.
-        combination: The true combination IDs, `[N]`.
+        combination: The true combination IDs, `[N]`; None, as `predicted_combination`, for label sets of any size.
         label_scores: Probabilities of the classes, `[N, n_classes]`.
-        predicted_combination: Combination IDs, `[N]`.
+        predicted_combination: Combination IDs, `[N]`, or None.
         taxonomy: The classes.
         threshold: The score from which a class counts as predicted; tuned on validation data.
-        recordings: The recordings of the clips of each mixture, `[N, 2]` or `[N]`; without them there are no intervals.
+        recordings: The recordings of the clips of each mixture, `[N, k]` or `[N]`, as for `bootstrap_weights`; without
+            them there are no intervals.
+        intervals_over: What `recordings` holds, for the report: `recordings`, or `clips` where these are not known.
         seed: The seed of the bootstrap.
 
     Returns:
-        `mixtures`, `exact_match`, `mAP`, `labels` and `combinations` (macro and micro precision, recall, F1),
-        `without_positives` (left out of macro averages), `threshold`, `baselines`, `per_class`, and `intervals` of
-        95 % (`exact_match`, `mAP`, `labels.macro.f1`).
+        `mixtures`, `exact_match`, `mAP`, `labels` (macro and micro precision, recall, F1, and as `samples` those of
+        `samples_average`), `combinations` (macro and micro), `ranking` (`lrap`, `lwlrap`, `one_error`, `coverage_error`),
+        `without_positives` (left out of macro averages), `threshold`, `baselines`, `per_class` (with `lrap` of
+        `label_ranking_precision`), `intervals` of 95 % (`exact_match`, `mAP`, `labels.macro.f1`), and `intervals_over`
+        (None without intervals). Without combinations there are no `combinations`, and `exact_match` is the share of rows
+        in which the threshold names every class that is there and no other.
 
     Raises:
-        ValueError: If the arrays do not match, a score or the threshold is not between 0 and 1, or an ID is not one of the
-            taxonomy.
+        ValueError: If the arrays do not match, a score or the threshold is not between 0 and 1, an ID is not one of the
+            taxonomy, or only one of the two combinations is given.
 
     Example:
         >>> taxonomy = Taxonomy(("dog", "siren"))
@@ -589,52 +789,76 @@ def report(
         >>> found = report([[1, 0], [1, 1], [0, 1]], [0, 1, 2], scores, [0, 1, 1], taxonomy=taxonomy, threshold=0.5)
         >>> found["mAP"], round(found["exact_match"], 2), found["labels"]["macro"]["f1"]
         (1.0, 0.67, 1.0)
+        >>> found = report([[1, 0], [1, 1], [0, 0]], None, scores, None, taxonomy=taxonomy, threshold=0.5)
+        >>> round(found["exact_match"], 2), found["ranking"]["lwlrap"], "combinations" in found
+        (0.67, 1.0, False)
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
     truth, scores = _truth_and_scores(multi_hot, label_scores, are_probabilities=True)
-    true_ids = _combinations(combination, len(truth), taxonomy)
-    predicted_ids = _combinations(predicted_combination, len(truth), taxonomy)
+    _check_columns(truth, taxonomy)
+    if (combination is None) != (predicted_combination is None):
+        raise ValueError(
+            "only one of combination and predicted_combination is None; they must be given both or neither"
+        )
     if recordings is not None and len(np.atleast_1d(recordings)) != len(truth):
         raise ValueError(f"recordings are {np.shape(recordings)}; there must be one row per mixture, of {len(truth):,}")
     predicted = scores >= threshold
-    labels = confusion_counts(truth, predicted)
-    everything = np.arange(taxonomy.n_combinations)
-    combinations = confusion_counts(true_ids[:, None] == everything, predicted_ids[:, None] == everything)
+    counts = {"labels": confusion_counts(truth, predicted)}
+    is_right = (truth == predicted).all(axis=1)
+    if combination is not None and predicted_combination is not None:
+        true_ids = _combinations(combination, len(truth), taxonomy)
+        predicted_ids = _combinations(predicted_combination, len(truth), taxonomy)
+        everything = np.arange(taxonomy.n_combinations)
+        counts["combinations"] = confusion_counts(true_ids[:, None] == everything, predicted_ids[:, None] == everything)
+        is_right = true_ids == predicted_ids
     ap = average_precision(truth, scores)
-    per_class = precision_recall_f1(labels).assign(average_precision=ap, positives=labels["tp"] + labels["fn"])
-    per_class.index = pd.Index(taxonomy.classes)
-
-    def names(counts: pd.DataFrame, of: Callable[[int], str]) -> list[str]:
-        return [of(int(i)) for i in np.flatnonzero((counts["tp"] + counts["fn"]).to_numpy() == 0)]
-
-    result = {
+    averages = {kind: average(of_kind) for kind, of_kind in counts.items()}
+    averages["labels"]["samples"] = samples_average(truth, predicted)
+    result: dict = {
         "mixtures": len(truth),
-        "exact_match": float((true_ids == predicted_ids).mean()),
+        "exact_match": float(is_right.mean()),
         "mAP": float(_mean_over_classes(ap)),
-        "labels": average(labels),
-        "combinations": average(combinations),
-        "without_positives": {
-            "labels": names(labels, lambda i: taxonomy.classes[i]),
-            "combinations": names(combinations, taxonomy.name),
+        **averages,
+        "ranking": {
+            "lrap": label_ranking_average_precision(truth, scores),
+            "lwlrap": label_weighted_lrap(truth, scores),
+            "one_error": one_error(truth, scores),
+            "coverage_error": coverage_error(truth, scores),
         },
+        "without_positives": {kind: _without_positives(of_kind, kind, taxonomy) for kind, of_kind in counts.items()},
         "threshold": threshold,
-        "baselines": baselines(truth, true_ids, taxonomy),
-        "per_class": {
-            label: {k: None if np.isnan(v) else v for k, v in row.items()}
-            for label, row in per_class.to_dict("index").items()
-        },
+        "baselines": baselines(truth, combination, taxonomy),
+        "per_class": _per_class(
+            counts["labels"], taxonomy, average_precision=ap, lrap=label_ranking_precision(truth, scores)
+        ),
         "intervals": {},
+        "intervals_over": None,
     }
     if recordings is not None:
         functions = {
-            "exact_match": lambda w: (w * (true_ids == predicted_ids)).sum(axis=1) / w.sum(axis=1),
+            "exact_match": lambda w: (w * is_right).sum(axis=1) / w.sum(axis=1),
             "mAP": lambda w: _mean_over_classes(average_precision(truth, scores, w)),
             "labels.macro.f1": lambda w: _macro_f1(truth, predicted, w),
         }
         rng = np.random.default_rng([seed, 4])
         result["intervals"] = intervals(functions, np.asarray(recordings), rng)
+        result["intervals_over"] = intervals_over
     return result
+
+
+def _without_positives(counts: pd.DataFrame, kind: str, taxonomy: Taxonomy) -> list[str]:
+    absent = np.flatnonzero((counts["tp"] + counts["fn"]).to_numpy() == 0)
+    return [taxonomy.classes[i] if kind == "labels" else taxonomy.name(int(i)) for i in absent]
+
+
+def _per_class(counts: pd.DataFrame, taxonomy: Taxonomy, **columns: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """Return precision, recall, F1, the given columns `[C]` and the positives of every class; None where one is NaN."""
+    table = precision_recall_f1(counts).assign(**columns, positives=counts["tp"] + counts["fn"])
+    table.index = pd.Index(taxonomy.classes)
+    return {
+        label: {k: None if np.isnan(v) else v for k, v in row.items()} for label, row in table.to_dict("index").items()
+    }
 
 
 def _curve(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -667,6 +891,40 @@ def _mean_over_classes(values: np.ndarray) -> np.ndarray:
         raise ValueError("no class has positives: there is no mean over classes")
     with np.errstate(invalid="ignore"):
         return np.where(is_defined, values, 0.0).sum(axis=-1) / is_defined.sum(axis=-1)
+
+
+def _ranks(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rank of every class in its row, 1 for the highest score; and how many true classes there are down to it.
+
+    Classes with equal scores share the rank of the last of them. Both arrays are int64 `[N, C]`.
+    """
+    rank, right = np.empty(scores.shape, np.int64), np.empty(scores.shape, np.int64)
+    for c in range(scores.shape[1]):
+        is_above = scores >= scores[:, [c]]
+        rank[:, c], right[:, c] = is_above.sum(axis=1), (is_above & truth).sum(axis=1)
+    return rank, right
+
+
+def _label_sets(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of every distinct label set, and the most frequent set `[C]`.
+
+    Of equally frequent sets it is the first in the order of combination IDs: (0,), (0, 1), (0, 2) … (1,), (1, 2) ….
+    """
+    sets, counts = np.unique(truth, axis=0, return_counts=True)
+    largest = min(sets[counts == counts.max()], key=lambda row: tuple(np.flatnonzero(row)))
+    return counts / len(truth), largest
+
+
+def _truth_and_predicted(truth: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    truth, predicted = _binary(truth, "truth"), _binary(predicted, "predicted")
+    if truth.shape != predicted.shape:
+        raise ValueError(f"truth is {truth.shape}, predicted {predicted.shape}; both must be [N, C]")
+    return truth, predicted
+
+
+def _check_columns(truth: np.ndarray, taxonomy: Taxonomy) -> None:
+    if truth.shape[1] != taxonomy.n_classes:
+        raise ValueError(f"truth is {truth.shape}; there must be one column per class, [N, {taxonomy.n_classes}]")
 
 
 def _truth_and_scores(

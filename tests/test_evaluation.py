@@ -1,7 +1,9 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
@@ -19,6 +21,15 @@ def random_case(seed, n=400, empty=()):
     scores = np.round(np.clip(0.6 * truth + rng.normal(0.2, 0.25, truth.shape), 0, 1), 2)  # rounded: many are equal
     truth[:, list(empty)] = 0
     return combination, truth.astype(int), scores
+
+
+def sets_of_any_size(seed, n=300, classes=6):
+    """Rows with no class, with all, and with equal scores are among them."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((n, classes)) < rng.random((n, 1))).astype(int)
+    truth[:3], truth[3:6] = 0, 1
+    scores = np.round(np.clip(0.3 * truth + rng.normal(0.4, 0.2, truth.shape), 0, 1), 1)
+    return truth, scores
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -71,6 +82,77 @@ def test_average_precision_equals_scikit_learn_with_equal_scores_and_weights(see
         assert np.abs(row - weighted).max() < 1e-9
         repeated = np.repeat(np.arange(len(truth)), w.astype(int))
         assert np.abs(row - evaluation.average_precision(truth[repeated], scores[repeated])).max() < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_samples_average_equals_scikit_learn_with_empty_sets_as_zero(seed):
+    truth, scores = sets_of_any_size(seed)
+    predicted = (scores >= 0.6).astype(int)
+    predicted[0], predicted[1] = 0, 1  # nothing there: nothing named, everything named
+    predicted[3] = 0
+    theirs = metrics.precision_recall_fscore_support(truth, predicted, average="samples", zero_division=0)[:3]
+    ours = evaluation.samples_average(truth, predicted)
+    assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_row_without_a_class_counts_zero_in_the_samples_average_even_if_nothing_is_named():
+    ours = evaluation.samples_average([[0, 0], [0, 0], [1, 0], [1, 1]], [[0, 0], [1, 0], [0, 0], [1, 1]])
+    assert ours == {"precision": 1 / 4, "recall": 1 / 4, "f1": 1 / 4}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rankings_of_classes_equal_scikit_learn_with_ties_and_rows_of_no_and_all_classes(seed):
+    truth, scores = sets_of_any_size(seed)
+    ours = evaluation.label_ranking_average_precision(truth, scores)
+    assert ours == pytest.approx(metrics.label_ranking_average_precision_score(truth, scores), abs=1e-12)
+    assert evaluation.coverage_error(truth, scores) == pytest.approx(metrics.coverage_error(truth, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lwlrap_is_lrap_weighted_by_the_size_of_the_sets_and_the_mean_of_classes_weighted_by_positives(seed):
+    truth, scores = sets_of_any_size(seed)
+    truth[:, 2] = 0  # a class without positives
+    ours = evaluation.label_weighted_lrap(truth, scores)
+    theirs = metrics.label_ranking_average_precision_score(truth, scores, sample_weight=truth.sum(axis=1))
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    of_classes = evaluation.label_ranking_precision(truth, scores)
+    assert np.flatnonzero(np.isnan(of_classes)).tolist() == [2]
+    assert ours == pytest.approx(np.nansum(of_classes * truth.sum(axis=0)) / truth.sum(), abs=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rankings_by_hand():
+    truth = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
+    scores = np.array([[0.9, 0.8, 0.7, 0.1], [0.5, 0.5, 0.2, 0.1], [0.9, 0.1, 0.5, 0.3], [0.4, 0.3, 0.2, 0.1]])
+    # Precision at the true classes: row 0: 1 and 2/3; row 1, where two are equal: 1/2; row 2: 1 and 2/4; row 3: none.
+    expected = [1, (1 / 2 + 2 / 4) / 2, 2 / 3, np.nan]
+    assert evaluation.label_ranking_precision(truth, scores) == pytest.approx(expected, nan_ok=True)
+    assert evaluation.label_weighted_lrap(truth, scores) == pytest.approx((1 + 2 / 3 + 1 / 2 + 1 + 1 / 2) / 5)
+    assert evaluation.label_ranking_average_precision(truth, scores) == pytest.approx((5 / 6 + 1 / 2 + 3 / 4 + 1) / 4)
+    assert evaluation.one_error(truth, scores) == pytest.approx(1 / 3)  # row 1, and row 3 is left out
+    assert evaluation.coverage_error(truth, scores) == pytest.approx((3 + 2 + 4 + 0) / 4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_one_error_equals_its_definition_and_ties_count_against_the_network(seed):
+    truth, scores = sets_of_any_size(seed)
+    wrong = [not all(t[s == s.max()]) for t, s in zip(truth, scores, strict=True) if t.any()]
+    assert evaluation.one_error(truth, scores) == pytest.approx(np.mean(wrong))
+    best = truth.argmax(axis=1)[:, None] == np.arange(truth.shape[1])
+    assert evaluation.one_error(truth, best) == 0
+    assert evaluation.one_error(truth, np.zeros_like(scores)) == np.mean(~truth.all(axis=1)[truth.any(axis=1)])
+
+
+@given(st.lists(st.lists(st.tuples(st.booleans(), st.floats(-9, 9)), min_size=4, max_size=4), min_size=1, max_size=20))
+def test_perfect_rankings_are_best_and_none_is_better(rows):
+    truth, scores = np.moveaxis(np.array(rows), 2, 0)
+    truth[0, 0] = 1
+    assert evaluation.label_ranking_average_precision(truth, truth) == 1
+    assert evaluation.label_weighted_lrap(truth, truth) == 1
+    assert evaluation.coverage_error(truth, truth - 1e-3 * np.arange(4)) == pytest.approx(truth.sum(axis=1).mean())
+    assert 0 < evaluation.label_ranking_average_precision(truth, scores) <= 1
+    assert 0 < evaluation.label_weighted_lrap(truth, scores) <= 1
+    assert truth.sum(axis=1).mean() <= evaluation.coverage_error(truth, scores) <= 4
 
 
 def test_known_values_by_hand():
@@ -192,6 +274,23 @@ def test_baselines_by_hand():
     assert {scores["mAP"] for scores in values.values()} == {values["chance"]["mAP"]}
 
 
+def test_baselines_of_label_sets_by_hand():
+    truth = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0], [1, 0, 1], [1, 1, 1], [1, 1, 1], [0, 1, 0], [0, 0, 0]])
+    values = evaluation.baselines(truth[1:], None, Taxonomy(("dog", "siren", "rain")))
+    # Of seven sets, three are of all classes, two are empty, and two occur once.
+    assert values["largest_class"]["exact_match"] == pytest.approx(3 / 7)
+    assert values["largest_class"]["label_accuracy"] == pytest.approx((3 * 3 + 2 + 1) / 21)
+    assert values["largest_class"]["macro_f1"] == pytest.approx(2 * 4 / (4 + 7))  # every class is in four sets
+    assert values["all_zeros"]["exact_match"] == pytest.approx(2 / 7)
+    assert values["chance"]["exact_match"] == pytest.approx((9 + 4 + 1 + 1) / 49)
+    assert values["chance"]["mAP"] == values["chance"]["macro_f1"] == pytest.approx(4 / 7)
+    of_all = {"exact_match", "mAP", "macro_f1", "label_accuracy"}
+    assert all(set(scores) == of_all for scores in values.values())
+    empty = evaluation.baselines(np.delete(truth, 1, axis=0), None, Taxonomy(("dog", "siren", "rain")))
+    assert empty["largest_class"]["exact_match"] == empty["all_zeros"]["exact_match"] == pytest.approx(3 / 7)
+    assert empty["largest_class"]["macro_f1"] == 0
+
+
 def test_all_zeros_on_the_reports_mixtures():
     """81.1 % of ten labels, 98.2 % of 55 one-hot outputs."""
     combination = np.random.default_rng(0).permutation(
@@ -220,6 +319,16 @@ def test_a_recording_that_is_in_a_mixture_twice_counts_once_so_that_the_draws_li
     three = evaluation.bootstrap_weights([[5, 7, 5], [7, 9, 9]], 5, np.random.default_rng(1))
     counts = np.random.default_rng(1).multinomial(3, [1 / 3] * 3, size=5)
     assert np.array_equal(three, np.stack([counts[:, 0] * counts[:, 1], counts[:, 1] * counts[:, 2]], 1))
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=8), st.integers(1, 4))
+def test_each_recording_of_a_mixture_of_any_number_of_clips_counts_once(rows, k):
+    recordings = np.array(rows)[:, :k]
+    weights = evaluation.bootstrap_weights(recordings, 5, np.random.default_rng(0))
+    names = np.unique(recordings)
+    counts = np.random.default_rng(0).multinomial(len(names), [1 / len(names)] * len(names), size=5)
+    expected = [counts[:, np.isin(names, row)].prod(axis=1) for row in recordings]
+    assert np.array_equal(weights, np.stack(expected, axis=1))
 
 
 def test_an_interval_of_95_percent_leaves_2_5_percent_of_the_draws_on_either_side():
@@ -257,11 +366,71 @@ def test_a_report_of_perfect_scores_is_perfect():
     assert report["combinations"]["macro"]["precision"] == 1 and report["mixtures"] == 400
 
 
+COMBINED = ("exact_match", "combinations", "without_positives", "intervals", "baselines")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30))
+@settings(max_examples=25, deadline=None)
+def test_a_report_without_combinations_agrees_wherever_these_do_not_matter(seed, n):
+    combination, truth, scores = random_case(seed, n)
+    recordings = np.random.default_rng(seed).integers(0, 5, (n, 2))
+    given_both = {"taxonomy": TEN, "threshold": 0.5, "recordings": recordings, "seed": seed}
+    with_them = evaluation.report(truth, combination, scores, combination, **given_both)
+    without = evaluation.report(truth, None, scores, None, **given_both)
+    assert set(with_them) - set(without) == {"combinations"}
+    assert all(without[key] == with_them[key] for key in without if key not in COMBINED)
+    assert without["without_positives"] == {"labels": with_them["without_positives"]["labels"]}
+    for key in ("mAP", "labels.macro.f1"):
+        assert without["intervals"][key] == with_them["intervals"][key]
+    del with_them["baselines"]["all_zeros"]["combination_accuracy"]
+    assert list(without["baselines"]) == list(with_them["baselines"])
+    for name, values in without["baselines"].items():  # sets of one or two classes are equal where combinations are
+        assert values == pytest.approx(with_them["baselines"][name], abs=1e-12)
+
+
+def test_a_report_of_label_sets_of_any_size():
+    truth, scores = sets_of_any_size(0)
+    taxonomy, recordings = Taxonomy(tuple("abcdef")), np.arange(900).reshape(300, 3) % 250
+    truth[:, 1] = 0
+    report = evaluation.report(
+        truth, None, scores, None, taxonomy=taxonomy, threshold=0.6, recordings=recordings, intervals_over="clips"
+    )
+    predicted = scores >= 0.6
+    assert report["exact_match"] == metrics.accuracy_score(truth, predicted) > 0
+    low, high = report["intervals"]["exact_match"]
+    assert low < report["exact_match"] < high and report["intervals_over"] == "clips"
+    assert "combinations" not in report and report["without_positives"] == {"labels": ["b"]}
+    assert report["baselines"] == evaluation.baselines(truth, None, taxonomy)
+    assert report["labels"]["samples"] == evaluation.samples_average(truth, predicted)
+    assert report["ranking"] == {
+        "lrap": evaluation.label_ranking_average_precision(truth, scores),
+        "lwlrap": evaluation.label_weighted_lrap(truth, scores),
+        "one_error": evaluation.one_error(truth, scores),
+        "coverage_error": evaluation.coverage_error(truth, scores),
+    }
+    of_classes = evaluation.label_ranking_precision(truth, scores)
+    assert report["per_class"]["b"]["lrap"] is None and report["per_class"]["c"]["lrap"] == of_classes[2]
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_a_report_says_what_its_intervals_are_over_where_it_has_some():
+    case = {"taxonomy": TEN, "threshold": 0.5}
+    truth = TEN.multi_hot([3, 4])
+    assert evaluation.report(truth, [3, 4], truth, [3, 4], **case, intervals_over="clips")["intervals_over"] is None
+    with_some = evaluation.report(truth, [3, 4], truth, [3, 4], **case, recordings=[1, 2])
+    assert with_some["intervals_over"] == "recordings"
+
+
 NOT_FINITE = [np.nan, np.inf, -np.inf]
 SCORED = {  # what takes scores or probabilities, each with a value that is not finite at the place of the first
     "average_precision": lambda x: evaluation.average_precision([[1], [0]], [[x], [0.5]]),
     "mean_average_precision": lambda x: evaluation.mean_average_precision([[1], [0]], [[0.5], [x]]),
     "precision_recall_curve": lambda x: evaluation.precision_recall_curve([1, 0], [x, 0.5]),
+    "label_ranking_average_precision": lambda x: evaluation.label_ranking_average_precision([[1, 0]], [[x, 0.5]]),
+    "label_ranking_precision": lambda x: evaluation.label_ranking_precision([[1, 0]], [[x, 0.5]]),
+    "label_weighted_lrap": lambda x: evaluation.label_weighted_lrap([[1, 0]], [[x, 0.5]]),
+    "one_error": lambda x: evaluation.one_error([[1, 0]], [[x, 0.5]]),
+    "coverage_error": lambda x: evaluation.coverage_error([[1, 0]], [[x, 0.5]]),
     "tune_threshold": lambda x: evaluation.tune_threshold([[1], [0]], [[x], [0.5]]),
     "calibration": lambda x: evaluation.calibration([[1], [0]], [[x], [0.5]]),
     "mixture_loss": lambda x: evaluation.mixture_loss([[1], [0]], [[x], [0.5]]),
@@ -300,6 +469,12 @@ MISFITS = [
     lambda: evaluation.mean_average_precision(np.zeros((4, 3)), ONES((4, 3))),
     lambda: evaluation.tune_threshold(ONES((4, 3)), ONES((3, 3))),
     lambda: evaluation.tune_threshold(ONES((4, 3)), 2 * ONES((4, 3))),
+    lambda: evaluation.samples_average(ONES((4, 3)), ONES((4, 2))),
+    lambda: evaluation.samples_average(ONES((4, 3)), ONES(4)),
+    lambda: evaluation.samples_average(ONES((4, 3)), 0.7 * ONES((4, 3))),
+    lambda: evaluation.samples_average(ONES((0, 3)), ONES((0, 3))),
+    lambda: evaluation.label_weighted_lrap(np.zeros((4, 3)), ONES((4, 3))),
+    lambda: evaluation.one_error(np.zeros((4, 3)), ONES((4, 3))),
     lambda: evaluation.calibration(ONES((4, 3)), ONES((4, 2))),
     lambda: evaluation.mixture_loss(ONES((4, 3)), ONES(3)),
     lambda: evaluation.mixture_loss(ONES((4, 3)), -ONES((4, 3))),
@@ -316,6 +491,12 @@ MISFITS = [
     lambda: evaluation.bootstrap_weights(np.zeros((2, 2, 2)), 3, np.random.default_rng(0)),
     lambda: evaluation.baselines(TEN.multi_hot([3, 4]), [3], TEN),
     lambda: evaluation.baselines(np.zeros((2, 10)), [3, 4], TEN),
+    lambda: evaluation.baselines(np.zeros((2, 10)), None, TEN),
+    lambda: evaluation.baselines(ONES((2, 9)), None, TEN),
+    lambda: evaluation.report(ONES((2, 10)), [3, 4], ONES((2, 10)), None, taxonomy=TEN, threshold=0.5),
+    lambda: evaluation.report(ONES((2, 10)), None, ONES((2, 10)), [3, 4], taxonomy=TEN, threshold=0.5),
+    lambda: evaluation.report(ONES((2, 9)), None, ONES((2, 9)), None, taxonomy=TEN, threshold=0.5),
+    lambda: evaluation.report(np.zeros((2, 10)), None, ONES((2, 10)), None, taxonomy=TEN, threshold=0.5),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [-1, 4], taxonomy=TEN, threshold=0.5),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3, 99], taxonomy=TEN, threshold=0.5),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], ONES((2, 10)), [3], taxonomy=TEN, threshold=0.5),
@@ -324,6 +505,31 @@ MISFITS = [
     ),
     lambda: evaluation.report(TEN.multi_hot([3, 4]), [3, 4], 2 * ONES((2, 10)), [3, 4], taxonomy=TEN, threshold=0.5),
 ]
+
+RANKINGS = [
+    evaluation.label_ranking_average_precision,
+    evaluation.label_ranking_precision,
+    evaluation.label_weighted_lrap,
+    evaluation.one_error,
+    evaluation.coverage_error,
+]
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+@pytest.mark.parametrize(
+    ("truth", "scores"),
+    [
+        (ONES((4, 3)), ONES((3, 3))),
+        (ONES((4, 3)), ONES(4)),
+        (ONES(4), ONES(4)),
+        (ONES((0, 3)), ONES((0, 3))),
+        (ONES((4, 0)), ONES((4, 0))),
+        (0.7 * ONES((4, 3)), ONES((4, 3))),
+    ],
+)
+def test_rankings_of_arrays_that_do_not_match_are_refused(ranking, truth, scores):
+    with pytest.raises(ValueError, match=r"must be|there is nothing"):
+        ranking(truth, scores)
 
 
 @pytest.mark.parametrize(
