@@ -17,6 +17,7 @@ class ConfigurationError(ValueError):
 
 # What runs did before a field for it existed, where that differs from the field's default.
 _BEFORE = {"decay": "all", "clip_norm": 0.0}
+_OF_OLD_RECIPES = {"n_clips": 2}
 _RENAMED = {("joint", "butt"): "concatenate"}  # of a recipe
 
 
@@ -27,7 +28,7 @@ def describe(settings: type[Recipe] | type[Config], name: str) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How two clips become a mixture; the defaults are the student report's, where it gives them.
+    """How clips become a mixture; the defaults are the student report's, where it gives them.
 
     Every field carries its description, see `describe`.
     """
@@ -51,6 +52,10 @@ class Recipe:
         "For `overlay`: the first clip is at most this many dB louder or softer than the second.",
     ] = 10.0
     max_onset: Annotated[float, "For `overlay`: the second clip begins up to this many seconds after the first."] = 2.0
+    n_clips: Annotated[
+        int,
+        "Clips in a mixture, 1 to 4. With 1 nothing is mixed: every clip is taken once, as it is.",
+    ] = 2
 
     def __post_init__(self) -> None:
         _check_kinds(self)
@@ -58,6 +63,11 @@ class Recipe:
         _check_range(self, "slot_seconds", above=0)
         for name in ("snr_range", "max_onset"):
             _check_range(self, name, at_least=0)
+        _check_range(self, "n_clips", at_least=1, at_most=4)
+        if self.balanced and self.n_clips != 2:
+            raise ConfigurationError(f"balanced draws pairs of classes, for n_clips 2, not {self.n_clips}")
+        if self.joint == "overlay" and self.n_clips == 1:
+            raise ConfigurationError("an overlay is of two clips or more; with n_clips 1 choose another joint")
         if self.balanced and not self.shuffle:
             raise ConfigurationError("balanced draws at random; it cannot leave the shuffle out")
         if self.equalize_energy and self.joint == "overlay":
@@ -65,8 +75,10 @@ class Recipe:
 
     @property
     def seconds(self) -> float:
-        """Length of a mixture of two clips that each fill a slot: batches are padded to it."""
-        return self.slot_seconds + (self.max_onset if self.joint == "overlay" else self.slot_seconds)
+        """Length of a mixture of clips that each fill a slot: batches are padded to it."""
+        if self.joint == "overlay":
+            return self.slot_seconds + self.max_onset
+        return self.n_clips * self.slot_seconds
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,16 @@ class Config:
     """
 
     data: Annotated[str, "A folder of clips, a stored set of mixtures, or `mini`, `urbansound8k` or `measured`."]
+    table: Annotated[
+        str,
+        "The table of a folder of clips, or several, such as `annotations/**/*.txt`; empty means the one in `metadata` or "
+        "in the folder itself.",
+    ] = ""
+    columns: Annotated[
+        str,
+        "What the table calls `file`, `labels`, `class`, `recording` and `fold`, as `file=fname,labels=tags`; a number is the "
+        "place of a column in a table without a header, from 0, `TABLE` the name of the table, and `FOLDER` that of its folder.",
+    ] = ""
     model: Annotated[str, "`cnn10`, `crnn`, or a name given to `models.register`."] = "cnn10"
     width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64
     head: Annotated[
@@ -93,9 +115,10 @@ class Config:
         "What the CRNN reads from its steps: the `last`, their `mean`, or a weighting that `attention` learns.",
     ] = "last"
     split: Annotated[
-        Literal["official", "clips", "random"],
-        "`official` (by fold, split before mixing), `clips` (a fifth of the clips, at random, split before mixing) "
-        "or `random` (the student report's: mix first, split after).",
+        Literal["official", "stratified", "clips", "random"],
+        "`official` (by fold, split before mixing), `stratified` (a fifth of the recordings, so that every class has its "
+        "share, split before mixing), `clips` (a fifth of the clips, at random, split before mixing) or `random` (the "
+        "student report's: mix first, split after).",
     ] = "official"
     train_folds: Annotated[
         tuple[int, ...] | None,
@@ -105,7 +128,7 @@ class Config:
     test_folds: Annotated[tuple[int, ...], "Folds to test on."] = (10,)
     valid_fraction: Annotated[
         float,
-        "Share that validates, of the training recordings (`official`), clips (`clips`) or mixtures (`random`).",
+        "Share that validates, of the training recordings (`official`, `stratified`), clips (`clips`) or mixtures (`random`).",
     ] = 0.1
     train_share: Annotated[
         float,
@@ -114,7 +137,7 @@ class Config:
     recipe: Annotated[Recipe, "How clips become mixtures."] = field(default_factory=lambda: Recipe(joint="slots"))
     fresh_pairs: Annotated[
         bool | None,
-        "Draw new training pairs every epoch; None means yes for `official`, no for `random`.",
+        "Draw new training pairs every epoch; None means yes for `official` and `stratified`, unless nothing is mixed.",
     ] = None
     sample_rate: Annotated[int, "Samples per second, in Hz: sounds of another rate are resampled."] = 22_050
     n_fft: Annotated[int, "Samples in a frame, in front of CNN10."] = 1024
@@ -203,6 +226,9 @@ class Config:
             raise ConfigurationError("train_share takes whole recordings away, which only the official split can do")
         if self.split == "random" and self.fresh_pairs:
             raise ConfigurationError("the random split mixes first and splits after, so its mixtures stay fixed")
+        names_of_columns(self.columns)
+        if self.fresh_pairs and self.recipe.n_clips == 1:
+            raise ConfigurationError("fresh_pairs draws new pairs, and with n_clips 1 there are none")
         if self.fresh_pairs and not self.recipe.shuffle and self.recipe.joint != "overlay":
             raise ConfigurationError("fresh_pairs needs the shuffle: without it the pairs are the same in every epoch")
         if self.patience and not self.valid_folds and self.valid_fraction == 0:
@@ -220,7 +246,8 @@ class Config:
 
     def decisive(self) -> dict[str, Any]:
         """Return the plain values that decide what a run computes: all but where its data is and what runs it."""
-        return {k: v for k, v in self.to_dict().items() if k not in ("data", "accelerator", "workers")}
+        left_out = ("data", "table", "columns", "accelerator", "workers")
+        return {k: v for k, v in self.to_dict().items() if k not in left_out}
 
     def differences(self, stored: dict[str, Any]) -> list[str]:
         """Name the decisive values in which a stored configuration differs, as `width: 2 there, 4 now`.
@@ -266,12 +293,33 @@ class Config:
     @property
     def draws_fresh_pairs(self) -> bool:
         """Whether new training pairs are drawn every epoch."""
-        return self.split == "official" if self.fresh_pairs is None else self.fresh_pairs
+        if self.fresh_pairs is None:
+            return self.split in ("official", "stratified") and self.recipe.n_clips > 1
+        return self.fresh_pairs
 
 
 def with_current_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain values of a recipe, as an old checkpoint or stored set has them, under their present names."""
-    return {name: _RENAMED.get((name, value), value) for name, value in recipe.items()}
+    return {name: _RENAMED.get((name, value), value) for name, value in {**_OF_OLD_RECIPES, **recipe}.items()}
+
+
+def names_of_columns(columns: str) -> dict[str, str]:
+    """Take `Config.columns` apart: the course's name of a column → what the table calls it.
+
+    Raises:
+        ConfigurationError: If it is not of the form `file=fname,labels=tags`.
+
+    Example:
+        >>> names_of_columns("file=fname, labels=tags")
+        {'file': 'fname', 'labels': 'tags'}
+    """
+    names: dict[str, str] = {}
+    for part in columns.split(",") if columns.strip() else ():
+        name, equals, column = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and column) or name in names:
+            raise ConfigurationError(f"columns: {part.strip()!r} is not a column; write file=fname,labels=tags")
+        names[name] = column
+    return names
 
 
 def _check_kinds(settings: Recipe | Config) -> None:

@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from course_utils import datasets, splits, storage
-from course_utils.configuration import Config, ConfigurationError
+from course_utils.configuration import Config, ConfigurationError, names_of_columns
 from course_utils.datasets import ClipCache, ClipDataset, DatasetError
 from course_utils.files import write_beside
-from course_utils.mixing import LazyMixtures, collate, pair, plan_by_clips
+from course_utils.mixing import LazyMixtures, collate, members_of, pair, plan_by_clips, sets_of
 from course_utils.splits import ClipSplit, SplitError
 from course_utils.storage import StoredMixtures, is_stored_set, read_configuration
 from course_utils.taxonomy import Taxonomy
@@ -30,10 +30,10 @@ _DECIDE_MIXTURES = {
 
 
 class Part(Protocol):
-    """One part of a run's data: mixtures, each a waveform `[T]`, or a log-mel `[n_mels, frames]`, and its combination ID.
+    """One part of a run's data: mixtures, each a waveform `[T]`, or a log-mel `[n_mels, frames]`, and its label set.
 
-    `len(part)` is the number of mixtures, and `part[row]` one of them: a tensor and an ID. A class of your own with these
-    two and a `plan` can take the place of a part: `dataclasses.replace(mixtures, test=mine)`.
+    `len(part)` is the number of mixtures, and `part[row]` one of them: a tensor, and the label set as a multi-hot vector
+    `[n_classes]` or, of one or two classes, as a combination ID. A class of your own with these two and a `plan` can take the place of a part: `dataclasses.replace(mixtures, test=mine)`.
 
     Attributes:
         plan: One row per mixture, see `mixing.pair`.
@@ -44,8 +44,8 @@ class Part(Protocol):
     def __len__(self) -> int:
         """Return the number of mixtures."""
 
-    def __getitem__(self, row: int, /) -> tuple[torch.Tensor, int]:
-        """Return a mixture and its combination ID."""
+    def __getitem__(self, row: int, /) -> tuple[torch.Tensor, Any]:
+        """Return a mixture and its label set."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Mixtures:
         train: What to train on; its `set_epoch`, if it has one, draws the pairs of an epoch.
         valid: Mixtures by which the epoch and the threshold are chosen; may be empty.
         test: What the scores are reported on.
-        test_recordings: The recordings of both clips of every test mixture, `[N, 2]`.
+        test_recordings: The recordings of the clips of every test mixture, `[N, k]`; where recordings are not known, numbers
+            of the clips.
         fingerprint: A hash of the clips that were split, or of the stored plan: other data has a different one.
         notes: Remarks about the data, one line each.
         root: Where the clips, or the stored set, are.
@@ -65,6 +66,9 @@ class Mixtures:
             of a stored set's clips; None if nothing is known.
         made_by: The values of the configuration that decided split and mixtures; None for parts put together by hand. The
             data serve every configuration that has the same ones.
+        are_coded: Whether every label set that can occur is a combination, with one or two classes.
+        are_pairs: Whether every mixture is of two clips, each with one class.
+        recordings_are_known: Whether the table says which recording each clip is from.
     """
 
     taxonomy: Taxonomy
@@ -77,10 +81,17 @@ class Mixtures:
     root: Path
     sound: np.ndarray | str | None = None
     made_by: dict[str, Any] | None = None
+    are_coded: bool = True
+    are_pairs: bool = True
+    recordings_are_known: bool = True
 
     def __repr__(self) -> str:
         """Return the notes."""
         return "\n".join(self.notes)
+
+    def have_combinations(self, head: str) -> bool:
+        """Say whether a network with this head is scored on combinations also: one that has an output for each, or pairs."""
+        return head == "combinations" or self.are_pairs
 
 
 def prepare(config: Config, progress: bool | None = None) -> Mixtures:
@@ -97,10 +108,11 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
         DatasetError: If the data is not there or does not fit the configuration.
         AudioError: If clips cannot be decoded and are not to be skipped.
         SplitError: If the folds cannot be split as asked.
+        ConfigurationError: If the head is for combinations, and some label sets are none.
 
     Example:
         >>> mixtures = prepare(Config("mini"))  # doctest: +SKIP
-        >>> sound, combination = mixtures.train[0]  # doctest: +SKIP
+        >>> sound, multi_hot = mixtures.train[0]  # doctest: +SKIP
     """
     if is_stored_set(config.data):
         return _prepare_stored(config)
@@ -115,26 +127,57 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
         plan["split"] = splits.random(len(plan), config.seed, valid_fraction=config.valid_fraction)
         notes = [dataset.describe()]
     parts = {role: plan[plan["split"] == role].reset_index(drop=True) for role in splits.ROLES}
+    for role in ("train", "test"):
+        if parts[role].empty:
+            raise DatasetError(
+                f"{config.data}: too few clips for {role}: a mixture takes {config.recipe.n_clips}; mix fewer (n_clips), or "
+                "split otherwise"
+            )
     fresh_rows = split.rows("train") if config.draws_fresh_pairs else None  # never after a random split
-    members = {role: part[["first", "second"]].to_numpy() for role, part in parts.items()}
+    members = {role: members_of(part) for role, part in parts.items()}
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
+    what = "clips, not mixed" if config.recipe.n_clips == 1 else "mixtures"
     notes.append(
-        f"mixtures: {counts}" + ("; new training pairs are drawn every epoch" if config.draws_fresh_pairs else "")
+        f"{what}: {counts}" + ("; new training pairs are drawn every epoch" if config.draws_fresh_pairs else "")
     )
+    notes += _absent_classes(parts, taxonomy)
     training_side = np.concatenate([members["train"], members["valid"]])
     notes.append(splits.audit(clips, training_side, members["test"]).describe())
-    return Mixtures(
+    mixtures = Mixtures(
         taxonomy,
         LazyMixtures(cache, parts["train"], taxonomy, config.recipe, fresh_rows=fresh_rows, seed=config.seed),
         LazyMixtures(cache, parts["valid"], taxonomy, config.recipe),
         LazyMixtures(cache, parts["test"], taxonomy, config.recipe),
-        clips["fsID"].to_numpy()[members["test"]],
+        splits.recordings_of(clips)[members["test"]],
         _fingerprint(clips),
         notes,
         dataset.root,
         cache.levels,
         _deciding(config),
+        *_codes(clips, taxonomy, config.recipe.n_clips),
+        splits.recordings_are_known(clips),
     )
+    check_fits(config, mixtures)
+    return mixtures
+
+
+def _codes(clips: pd.DataFrame, taxonomy: Taxonomy, n_clips: int) -> tuple[bool, bool]:
+    """Say whether all label sets of mixtures are combinations, and whether all mixtures are pairs of classes."""
+    if "labels" not in clips:
+        return n_clips <= 2, n_clips == 2
+    sizes = datasets.label_sets(clips, taxonomy).sum(axis=1)
+    return bool(sizes.min() >= 1 and n_clips * sizes.max() <= 2), False
+
+
+def _absent_classes(parts: dict[str, pd.DataFrame], taxonomy: Taxonomy) -> list[str]:
+    """Return a note for training and test if they have no mixture of some class."""
+    notes = []
+    for role in ("train", "test"):
+        absent = ~sets_of(parts[role], taxonomy).any(axis=0)
+        if absent.any() and "labels" in parts[role]:
+            names = ", ".join(taxonomy.classes[i] for i in np.flatnonzero(absent))
+            notes.append(f"no {role} mixture has {names}")
+    return notes
 
 
 def _deciding(config: Config) -> dict[str, Any]:
@@ -143,11 +186,17 @@ def _deciding(config: Config) -> dict[str, Any]:
 
 
 def check_fits(config: Config, data: Mixtures) -> None:
-    """Make sure that data were prepared by a configuration with the same split and mixtures.
+    """Make sure that data were prepared by a configuration with the same split and mixtures, and that they suit the head.
 
     Raises:
-        ConfigurationError: If not: a run could then be tested on what it was trained on.
+        ConfigurationError: If not: a run could then be tested on what it was trained on; or if the head has an output for
+            each combination, and label sets can be other than of one or two classes.
     """
+    if config.head == "combinations" and not data.are_coded:
+        raise ConfigurationError(
+            "the head `combinations` is for label sets of one or two classes, and these can have none or more; use the head "
+            "`labels`"
+        )
     made_by, wanted = data.made_by, _deciding(config)
     if made_by is not None and made_by != wanted:
         other = ", ".join(name for name, value in wanted.items() if made_by.get(name) != value)
@@ -169,6 +218,8 @@ def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
     Raises:
         SplitError: If the folds cannot be split as asked.
     """
+    if config.split == "stratified":
+        return splits.stratified(clips, config.seed, valid_fraction=config.valid_fraction)
     if config.split == "clips":
         return splits.by_clips(clips, config.train_folds, config.seed, valid_fraction=config.valid_fraction)
     split = splits.official(
@@ -184,7 +235,8 @@ def clip_split(config: Config, clips: pd.DataFrame) -> ClipSplit:
 
 def open_clips(config: Config, progress: bool | None = None) -> tuple[ClipDataset, ClipCache]:
     """Open the folder of clips of a run, and its decoded copy."""
-    dataset = datasets.load(config.data, progress)
+    columns = names_of_columns(config.columns) or None
+    dataset = datasets.load(config.data, progress, table=config.table or None, columns=columns)
     return dataset, ClipCache.open(dataset, config.skip_bad, progress, config.sample_rate)
 
 
@@ -222,27 +274,41 @@ def other_test(
         raise DatasetError(
             f"{where}: its classes are {', '.join(dataset.taxonomy.classes)}; the network knows {', '.join(classes)}"
         )
-    present = sorted(cache.clips["fold"].unique().tolist())
-    absent = sorted(set(folds or ()) - set(present))
-    if absent:
-        raise SplitError(
-            f"{where}: no clips in fold {absent[0]}; there are clips in fold {', '.join(map(str, present))}"
-        )
-    rows = np.flatnonzero(cache.clips["fold"].isin(folds or present))
+    try:
+        rows = splits.rows_in(cache.clips, folds)
+    except SplitError as error:
+        raise SplitError(f"{where}: {error}") from None
     recipe = dataclasses.replace(config.recipe, balanced=False)
     plan = pair(cache.clips, rows, dataset.taxonomy, recipe, rng=np.random.default_rng([config.seed, 2]), split="test")
-    test = LazyMixtures(cache, plan, dataset.taxonomy, recipe)
-    recordings = cache.clips["fsID"].to_numpy()[plan[["first", "second"]].to_numpy()]
-    notes = [dataset.describe(), f"mixtures: test {len(plan):,} of fold {', '.join(map(str, folds or present))}"]
+    if plan.empty:
+        raise DatasetError(f"{where}: {len(rows)} clips to test on, and a mixture takes {recipe.n_clips}")
+    test, members = LazyMixtures(cache, plan, dataset.taxonomy, recipe), members_of(plan)
+    recordings = splits.recordings_of(cache.clips)[members]
+    known = cache.clips["fold"].notna().all()
+    of_folds = f" of fold {', '.join(map(str, folds or splits.folds_of(cache.clips)))}" if known else ""
+    what = "clips, not mixed" if recipe.n_clips == 1 else "mixtures"
+    notes = [dataset.describe(), f"{what}: test {len(plan):,}{of_folds}"]
     if data is None and config.split != "random":
         roles = clip_split(config, cache.clips).roles
         trained_on = np.flatnonzero(np.isin(roles, ("train", "valid")))
-        notes.append(splits.audit(cache.clips, trained_on, plan[["first", "second"]].to_numpy()).describe())
+        notes.append(splits.audit(cache.clips, trained_on, members).describe())
     else:
         notes.append("audit: what these clips share with the training of this run is not known")
     empty = LazyMixtures(cache, plan.iloc[:0], dataset.taxonomy, config.recipe)
-    fingerprint = _fingerprint(cache.clips)
-    return Mixtures(dataset.taxonomy, empty, empty, test, recordings, fingerprint, notes, dataset.root, cache.levels)
+    return Mixtures(
+        dataset.taxonomy,
+        empty,
+        empty,
+        test,
+        recordings,
+        _fingerprint(cache.clips),
+        notes,
+        dataset.root,
+        cache.levels,
+        None,
+        *_codes(cache.clips, dataset.taxonomy, recipe.n_clips),
+        splits.recordings_are_known(cache.clips),
+    )
 
 
 def absolute_place(data: str) -> str:
@@ -336,7 +402,8 @@ def fingerprint(config: Config, progress: bool | None = None) -> str:
 
 
 def _fingerprint(clips: pd.DataFrame) -> str:
-    text = clips[["slice_file_name", "fsID", "fold", "classID"]].to_csv(index=False)
+    labels = "labels" if "labels" in clips else "classID"
+    text = clips[["slice_file_name", "fsID", "fold", labels]].to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -345,6 +412,8 @@ def _prepare_stored(config: Config) -> Mixtures:
         raise ConfigurationError(
             f"{config.data}: a stored set has fixed pairs and parts; give a folder of clips for fresh pairs, or a share"
         )
+    if config.table or config.columns:
+        raise ConfigurationError(f"{config.data}: a stored set has its own table; leave table and columns out")
     whole = StoredMixtures(config.data)
     form = whole.configuration["form"]
     if config.model == "crnn" and form == "mel":
@@ -353,6 +422,11 @@ def _prepare_stored(config: Config) -> Mixtures:
         raise DatasetError(
             f"{config.data}: sounds at {rate:,} Hz, {config.sample_rate:,} asked for; make the set again, or ask for what is "
             "stored"
+        )
+    if (n_clips := whole.configuration["recipe"]["n_clips"]) != config.recipe.n_clips:
+        raise DatasetError(
+            f"{config.data}: mixtures of {n_clips} clips, {config.recipe.n_clips} asked for (n_clips); make the set again, or "
+            "ask for what is stored"
         )
     if config.front_end == "pcen" and form == "mel":
         raise DatasetError(f"{config.data}: log-mels; PCEN takes waveforms: `mix --form wav` makes them")
@@ -371,9 +445,9 @@ def _prepare_stored(config: Config) -> Mixtures:
         f"mixtures: {counts}",
     ]
     notes.append(storage.audit(plan).describe())
-    recordings = test[["first_fsID", "second_fsID"]].to_numpy()
+    recordings, are_known = storage.recordings_of(test)
     fingerprint, sound = whole.configuration["plan_hash"], whole.configuration["sound"]
-    return Mixtures(
+    mixtures = Mixtures(
         whole.taxonomy,
         parts["train"],
         parts["valid"],
@@ -383,4 +457,10 @@ def _prepare_stored(config: Config) -> Mixtures:
         notes,
         Path(config.data),
         sound,
+        None,
+        bool(whole.taxonomy.has_combination(sets_of(plan, whole.taxonomy)).all()),
+        "labels" not in plan,
+        are_known,
     )
+    check_fits(config, mixtures)
+    return mixtures

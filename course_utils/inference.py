@@ -168,6 +168,8 @@ def evaluate(
     run: Path | str,
     *,
     data: str | None = None,
+    table: str | None = None,
+    columns: str | None = None,
     folds: tuple[int, ...] | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
@@ -179,6 +181,8 @@ def evaluate(
     Args:
         run: The folder of the run.
         data: Clips other than the run's; None means the run's.
+        table: The table of the clips, see `Config`; None means the one that the run names.
+        columns: Its columns, see `Config`; None means those that the run names.
         folds: Test folds other than the run's; None means the run's, or all folds of other data.
         progress: Show a progress bar; None: only in a terminal.
         say: What to call with a line about the data, before the work begins.
@@ -195,6 +199,10 @@ def evaluate(
         >>> evaluate("runs/first").report["mAP"]  # doctest: +SKIP
     """
     _, config, taxonomy, _ = training.load_network(run, network)
+    is_known = data in datasets.NAMES  # and its table with it
+    table = ("" if is_known else config.table) if table is None else table
+    columns = ("" if is_known else config.columns) if columns is None else columns
+    config = dataclasses.replace(config, table=table, columns=columns)
     mixtures = _test_mixtures(run, config, data, folds=folds, taxonomy=taxonomy, progress=progress)
     if say is not None:
         say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
@@ -224,11 +232,25 @@ def evaluate_on(
 
     Raises:
         ConfigurationError: If there is no checkpoint that can be read.
+        DatasetError: If the network knows combinations alone, and some label sets are none.
     """
     network, config, taxonomy, threshold = training.load_network(run, network)
     device = training.device_of(config)
+    if config.head == "combinations" and not mixtures.are_coded:
+        raise DatasetError(
+            "the network has an output for each combination of one or two classes, and some of these label sets have none or "
+            "more; test it on other clips"
+        )
     batches = run_data.loader(config, mixtures.test, taxonomy)
-    scores = training.score(network.to(device), batches, config.head, taxonomy, device=device, progress=progress)
+    scores = training.score(
+        network.to(device),
+        batches,
+        config.head,
+        taxonomy,
+        device=device,
+        progress=progress,
+        as_combinations=mixtures.have_combinations(config.head),
+    )
     report = evaluation.report(
         scores.multi_hot,
         scores.combination,
@@ -237,6 +259,7 @@ def evaluate_on(
         taxonomy=taxonomy,
         threshold=threshold,
         recordings=mixtures.test_recordings,
+        intervals_over="recordings" if mixtures.recordings_are_known else "clips",
         seed=config.seed,
     )
     if metrics:

@@ -3,6 +3,10 @@
 A *plan* is a table, one row per mixture: `first` and `second` (rows of the clip table), `first_class`, `second_class`,
 `combination`, and `split`; of overlays also `snr` (dB) and `onset` (s). It holds no sound. The lazy form renders a row
 when a batch asks for it; `storage` writes all rows to disk.
+
+A mixture is of one to four clips, and a clip may carry any number of labels; the label set of a mixture is the union of
+those of its clips. Where it is not two clips with one class each, the plan has the columns `first` … `fourth` as needed,
+and `labels`, the name of the label set, instead of classes and combination; of overlays also `third_snr`, `third_onset` and so on.
 """
 
 from __future__ import annotations
@@ -19,11 +23,12 @@ from torch.utils.data import Dataset
 
 from course_utils import audio
 from course_utils.audio import SAMPLE_RATE
-from course_utils.configuration import Recipe
-from course_utils.datasets import ClipCache
+from course_utils.configuration import ConfigurationError, Recipe
+from course_utils.datasets import ClipCache, label_sets
 from course_utils.splits import ROLES, ClipSplit
 from course_utils.taxonomy import Taxonomy
 
+SIDES = ("first", "second", "third", "fourth")  # the clips of a mixture
 SILENCE = 1e-10  # mean power, −100 dB; below it there is nothing to scale
 
 
@@ -38,7 +43,7 @@ def pair(
 ) -> pd.DataFrame:
     """Pair clips: replicate them, shuffle, and join neighbours; or draw all combinations equally often.
 
-    If balanced, the numbers of any two combinations differ by at most one, and so do those of any two clips of a class.
+    Recipes of three or four clips join as many neighbours; one of a single clip takes every clip once, as it is. If balanced, the numbers of any two combinations differ by at most one, and so do those of any two clips of a class.
     Combinations with a class that has no clip are left out. Either way a clip may, rarely, be paired with itself.
 
     Args:
@@ -52,6 +57,9 @@ def pair(
     Returns:
         A plan of `len(rows) * replicas // 2` mixtures. With an odd number of clips the last one is left over.
 
+    Raises:
+        ConfigurationError: If pairs should be balanced, and some clips do not have exactly one class.
+
     Example:
         >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
         >>> plan = pair(clips, np.arange(4), Taxonomy(), Recipe(replicas=1, shuffle=False), rng=np.random.default_rng(0))
@@ -62,25 +70,31 @@ def pair(
 
     Lesson: 05_dataset_mixing
     """
-    rows, labels = np.asarray(rows, np.int64), clips["classID"].to_numpy()
-    count = len(rows) * recipe.replicas // 2
-    if recipe.balanced:
-        pairs = _draw_balanced(rows, labels[rows], count, taxonomy, rng=rng)
+    rows, n_clips = np.asarray(rows, np.int64), recipe.n_clips
+    count = len(rows) * recipe.replicas // n_clips
+    if n_clips == 1:
+        members = rows[:, None]
+    elif recipe.balanced:
+        if "labels" in clips:
+            raise ConfigurationError("balanced draws pairs of classes, and some clips carry no label or several")
+        members = _draw_balanced(rows, clips["classID"].to_numpy()[rows], count, taxonomy, rng=rng)
     else:
         order = np.tile(rows, recipe.replicas)
-        pairs = (rng.permutation(order) if recipe.shuffle else order)[: 2 * count].reshape(-1, 2)
-    plan = plan_of(pairs, clips, taxonomy, split)
+        members = (rng.permutation(order) if recipe.shuffle else order)[: n_clips * count].reshape(-1, n_clips)
+    plan = plan_of(members, clips, taxonomy, split)
     if recipe.joint == "overlay":
-        plan["snr"] = rng.uniform(-recipe.snr_range, recipe.snr_range, count).round(2)
-        plan["onset"] = rng.uniform(0, recipe.max_onset, count).round(3)
+        for side in SIDES[1:n_clips]:
+            snr, onset = level_columns(side)
+            plan[snr] = rng.uniform(-recipe.snr_range, recipe.snr_range, count).round(2)
+            plan[onset] = rng.uniform(0, recipe.max_onset, count).round(3)
     return plan
 
 
-def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: str = "") -> pd.DataFrame:
-    """Write pairs of clips down as a plan, for joints that need no SNR and no onset.
+def plan_of(members: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: str = "") -> pd.DataFrame:
+    """Write the clips of mixtures down as a plan, for joints that need no SNR and no onset.
 
     Args:
-        pairs: Rows of the table of clips, `[N, 2]`.
+        members: Rows of the table of clips, `[N, k]`, from one to four per mixture.
         clips: The table of clips.
         taxonomy: The classes.
         split: What to write into the column `split`.
@@ -89,7 +103,7 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
         A plan of N mixtures.
 
     Raises:
-        ValueError: If there is not one pair of rows per mixture, or a row is not in the table.
+        ValueError: If there are not one to four rows per mixture, or a row is not in the table.
 
     Example:
         >>> clips = pd.DataFrame({"classID": [3, 8, 3, 8]})
@@ -97,17 +111,61 @@ def plan_of(pairs: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split: s
            first  second  first_class  second_class  combination split
         0      0       1            3             8           32  test
         1      2       0            3             3           27  test
+        >>> plan_of(np.array([[0, 1, 3]]), clips, Taxonomy(), "test")
+           first  second  third            labels split
+        0      0       1      3  dog_bark + siren  test
     """
-    pairs, labels = np.asarray(pairs), clips["classID"].to_numpy()
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or (pairs.size and not 0 <= pairs.min() <= pairs.max() < len(clips)):
-        raise ValueError(f"pairs are [N, 2], of rows from 0 to {len(clips) - 1}; got {list(pairs.shape)}")
-    first, second = pairs.T
-    plan = pd.DataFrame(
-        {"first": first, "second": second, "first_class": labels[first], "second_class": labels[second]}
-    )
-    plan["combination"] = taxonomy.combination_id(plan["first_class"], plan["second_class"])
+    members = np.asarray(members)
+    k = members.shape[1] if members.ndim == 2 else 0
+    if not 1 <= k <= len(SIDES) or (members.size and not 0 <= members.min() <= members.max() < len(clips)):
+        raise ValueError(
+            f"the clips of mixtures are [N, 1] to [N, {len(SIDES)}], rows from 0 to {len(clips) - 1}; got "
+            f"{list(members.shape)}"
+        )
+    plan = pd.DataFrame({side: members[:, i] for i, side in enumerate(SIDES[:k])})
+    if k == 2 and "labels" not in clips:
+        classes = clips["classID"].to_numpy()[members]
+        plan["first_class"], plan["second_class"] = classes.T
+        plan["combination"] = taxonomy.combination_id(*classes.T)
+    else:
+        union = label_sets(clips, taxonomy)[members].max(axis=1)
+        different, index = np.unique(union, axis=0, return_inverse=True)
+        names = np.array([taxonomy.set_name(row) for row in different], dtype=object)
+        plan["labels"] = names[index.reshape(-1)]
     plan["split"] = split
     return plan
+
+
+def members_of(plan: pd.DataFrame) -> np.ndarray:
+    """Return the clips of every mixture of a plan: rows of the clip table, int64 `[N, k]`.
+
+    Example:
+        >>> members_of(pd.DataFrame({"first": [4], "second": [7], "combination": [32]}))
+        array([[4, 7]])
+    """
+    return plan[[side for side in SIDES if side in plan]].to_numpy(np.int64)
+
+
+def sets_of(plan: pd.DataFrame, taxonomy: Taxonomy) -> np.ndarray:
+    """Return the label set of every mixture of a plan, multi-hot float32 `[N, n_classes]`.
+
+    Example:
+        >>> sets_of(pd.DataFrame({"first": [4], "second": [7], "combination": [1]}), Taxonomy(("dog", "siren")))
+        array([[1., 1.]], dtype=float32)
+    """
+    if "labels" in plan:
+        return taxonomy.from_set_names(plan["labels"])
+    return taxonomy.multi_hot(plan["combination"])
+
+
+def level_columns(side: str) -> tuple[str, str]:
+    """Return the columns of a plan that hold SNR and onset of a clip but the first.
+
+    Example:
+        >>> level_columns("second"), level_columns("third")
+        (('snr', 'onset'), ('third_snr', 'third_onset'))
+    """
+    return ("snr", "onset") if side == "second" else (f"{side}_snr", f"{side}_onset")
 
 
 def _draw_balanced(
@@ -164,8 +222,7 @@ class Batch(NamedTuple):
         audio: Waveforms, float32 `[B, T]`, or log-mels in dB, float32 `[B, n_mels, frames]`; the shorter ones are
             padded at the end, with zeros or with −100 dB.
         lengths: Samples or frames of each, int64 `[B]`; they stay on the CPU, where they are read.
-        multi_hot: The classes, float32 `[B, n_classes]`.
-        combination: The combination ID, int64 `[B]`.
+        multi_hot: The label sets, float32 `[B, n_classes]`.
 
     Example:
         >>> batch = collate([(torch.ones(3), 0)], Taxonomy())
@@ -176,19 +233,32 @@ class Batch(NamedTuple):
     audio: Tensor
     lengths: Tensor
     multi_hot: Tensor
-    combination: Tensor
+
+    @property
+    def combination(self) -> Tensor:
+        """The combination IDs, int64 `[B]`, of sets of one or two classes.
+
+        Raises:
+            ValueError: If a label set holds no class, or more than two.
+        """
+        sizes, n_classes = self.multi_hot.sum(dim=1), self.multi_hot.shape[1]
+        if not bool(((sizes >= 1) & (sizes <= 2)).all()):
+            raise ValueError("some label sets hold no class, or more than two: they have no combination")
+        low = self.multi_hot.argmax(dim=1)
+        high = n_classes - 1 - self.multi_hot.flip(1).argmax(dim=1)
+        return low * n_classes - low * (low - 1) // 2 + high - low  # as `Taxonomy.combination_id`, on the device
 
     def to(self, device: torch.device) -> Batch:
         """Move all but the lengths to a device."""
-        audio, multi_hot, combination = (part.to(device) for part in (self.audio, self.multi_hot, self.combination))
-        return Batch(audio, self.lengths, multi_hot, combination)
+        return Batch(self.audio.to(device), self.lengths, self.multi_hot.to(device))
 
 
-def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: int = 0) -> Batch:
-    """Put items of (sound, combination ID) together, padding the shorter ones.
+def collate(items: Sequence[tuple[Tensor, Tensor | int]], taxonomy: Taxonomy, at_least: int = 0) -> Batch:
+    """Put items of (sound, label set) together, padding the shorter ones.
 
     Args:
-        items: Waveforms `[T]` or log-mels `[n_mels, frames]`, each with its combination ID.
+        items: Waveforms `[T]` or log-mels `[n_mels, frames]`, each with its label set: multi-hot `[n_classes]`, or a
+            combination ID.
         taxonomy: The classes.
         at_least: The length to pad to, in samples or frames, so that what a network hears of one mixture does not
             depend on the others in its batch; a longer one lengthens its batch.
@@ -199,15 +269,16 @@ def collate(items: Sequence[tuple[Tensor, int]], taxonomy: Taxonomy, at_least: i
         >>> batch.audio.shape, batch.lengths.tolist(), batch.multi_hot.tolist()
         (torch.Size([2, 5]), [3, 5], [[1.0, 0.0], [1.0, 1.0]])
     """
-    sounds, combinations = zip(*items, strict=True)
+    sounds, targets = zip(*items, strict=True)
     lengths = torch.tensor([sound.shape[-1] for sound in sounds])
     silence = 0.0 if sounds[0].dim() == 1 else -100.0
     longest = max(int(lengths.max()), at_least)
     padded = torch.full((len(sounds), *sounds[0].shape[:-1], longest), silence)
     for row, sound in zip(padded, sounds, strict=True):
         row[..., : sound.shape[-1]] = sound
-    multi_hot = torch.from_numpy(taxonomy.multi_hot(combinations))
-    return Batch(padded, lengths, multi_hot, torch.tensor(combinations))
+    sets = [np.asarray(target) for target in targets]
+    multi_hot = np.stack([one if one.ndim else taxonomy.multi_hot(one) for one in sets]).astype(np.float32)
+    return Batch(padded, lengths, torch.from_numpy(multi_hot))
 
 
 def render(
@@ -242,11 +313,36 @@ def render(
 
     Lesson: 05_dataset_mixing
     """
-    clips = [cache[first], cache[second]]
+    return join([cache[first], cache[second]], recipe, levels=[(snr, onset)], sample_rate=sample_rate)
+
+
+def join(
+    clips: Sequence[np.ndarray],
+    recipe: Recipe,
+    *,
+    levels: Sequence[tuple[float, float]] = (),
+    sample_rate: int = SAMPLE_RATE,
+) -> np.ndarray:
+    """Join the sounds of one mixture, as many as there are.
+
+    Args:
+        clips: Waveforms, float32 `[T]` each.
+        recipe: How to join them.
+        levels: SNR and onset of every clip but the first, for an overlay: see `overlay`.
+        sample_rate: Sampling rate of the clips, in Hz.
+
+    Returns:
+        Waveform, float32 `[T]`, as `render` returns it: with a slot per clip for `slots`.
+
+    Example:
+        >>> clips = [np.full(2, 0.5, np.float32), np.full(1, -0.5, np.float32), np.full(2, 0.1, np.float32)]
+        >>> join(clips, Recipe(joint="concatenate", n_clips=3))
+        array([ 0.5,  0.5, -0.5,  0.1,  0.1], dtype=float32)
+    """
     if recipe.joint == "overlay":
-        return overlay(clips[0], clips[1], snr, onset, sample_rate)
+        return _overlay(clips, levels, sample_rate)
     if recipe.equalize_energy:
-        clips = equalize_energy(clips[0], clips[1])
+        clips = equalize_energy(*clips)
     if recipe.joint == "slots":
         slot = round(recipe.slot_seconds * sample_rate)
         clips = [audio.fit_length(clip, slot) for clip in clips]
@@ -281,20 +377,30 @@ def overlay(
 
     Lesson: 05_dataset_mixing
     """
-    if not np.isfinite(snr) or not 0 <= onset < np.inf:
-        raise ValueError(f"snr must be a number of dB, and onset 0 or more seconds; got {snr} and {onset}")
-    powers = [_power(clip) for clip in (first, second)]
-    gain = np.sqrt(powers[0] / powers[1]) * 10 ** (-snr / 20) if min(powers) >= SILENCE else 1.0
-    start = round(onset * sample_rate)
-    mixture = audio.fit_length(first, max(len(first), start + len(second))).copy()
-    mixture[start : start + len(second)] += second * np.float32(gain)
+    return _overlay([first, second], [(snr, onset)], sample_rate)
+
+
+def _overlay(clips: Sequence[np.ndarray], levels: Sequence[tuple[float, float]], sample_rate: int) -> np.ndarray:
+    """Add clips to the first, each at its SNR, the first over it, and from its onset on."""
+    powers = [_power(clip) for clip in clips]
+    starts = [0]
+    for snr, onset in levels:
+        if not np.isfinite(snr) or not 0 <= onset < np.inf:
+            raise ValueError(f"snr must be a number of dB, and onset 0 or more seconds; got {snr} and {onset}")
+        starts.append(round(onset * sample_rate))
+    ends = [start + len(clip) for start, clip in zip(starts, clips, strict=True)]
+    mixture = audio.fit_length(clips[0], max(ends)).copy()
+    for i, (snr, _) in enumerate(levels, 1):
+        heard = min(powers[0], powers[i]) >= SILENCE
+        gain = np.sqrt(powers[0] / powers[i]) * 10 ** (-snr / 20) if heard else 1.0
+        mixture[starts[i] : ends[i]] += clips[i] * np.float32(gain)
     return mixture
 
 
-def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
-    """Scale two waveforms to the same energy (sum of squares): the mean of their energies before.
+def equalize_energy(*clips: np.ndarray) -> list[np.ndarray]:
+    """Scale waveforms to the same energy (sum of squares): the mean of their energies before.
 
-    If one is silent, of a mean power below −100 dB, both stay as they are.
+    If one is silent, of a mean power below −100 dB, all stay as they are.
 
     Raises:
         ValueError: If a sample is NaN or infinite.
@@ -304,12 +410,12 @@ def equalize_energy(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
         >>> bool(np.allclose((soft**2).sum(), (loud**2).sum()))
         True
     """
-    powers = [_power(clip) for clip in (first, second)]
+    powers = [_power(clip) for clip in clips]
     if min(powers) < SILENCE:
-        return [first, second]
-    energies = [power * len(clip) for power, clip in zip(powers, (first, second), strict=True)]
-    goal = sum(energies) / 2
-    return [clip * np.float32(np.sqrt(goal / e)) for clip, e in zip((first, second), energies, strict=True)]
+        return list(clips)
+    energies = [power * len(clip) for power, clip in zip(powers, clips, strict=True)]
+    goal = sum(energies) / len(clips)
+    return [clip * np.float32(np.sqrt(goal / e)) for clip, e in zip(clips, energies, strict=True)]
 
 
 def _power(clip: np.ndarray) -> float:
@@ -341,9 +447,9 @@ class LazyMixtures(Dataset):
         ...     data = open_folder(root)
         ...     cache = ClipCache.open(data, progress=False)
         ...     plan = plan_of(np.array([[0, 1]]), data.clips, data.taxonomy)
-        ...     sound, combination = LazyMixtures(cache, plan, data.taxonomy, Recipe())[0]
+        ...     sound, multi_hot = LazyMixtures(cache, plan, data.taxonomy, Recipe())[0]
         ...
-        >>> sound.shape, data.taxonomy.name(combination)
+        >>> sound.shape, data.taxonomy.set_name(multi_hot)
         (torch.Size([44100]), 'dog_bark + siren')
 
     Lesson: 05_dataset_mixing
@@ -359,7 +465,8 @@ class LazyMixtures(Dataset):
         fresh_rows: np.ndarray | None = None,
         seed: int = 0,
     ) -> None:
-        self.cache, self.plan, self.taxonomy, self.recipe = cache, plan, taxonomy, recipe
+        self.cache, self.taxonomy, self.recipe = cache, taxonomy, recipe
+        self.plan = plan
         self._fresh_rows, self._seed = fresh_rows, seed
 
     def set_epoch(self, epoch: int) -> None:
@@ -373,11 +480,11 @@ class LazyMixtures(Dataset):
         """Return the number of mixtures."""
         return len(self.plan)
 
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        """Return a waveform `[T]` and its combination ID."""
-        (first, second), (snr, onset) = self._pairs[row], self._levels[row]
-        sound = render(self.cache, first, second, self.recipe, snr=snr, onset=onset, sample_rate=self.cache.sample_rate)
-        return torch.from_numpy(sound), int(self._combinations[row])
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return a waveform `[T]` and its label set, multi-hot `[n_classes]`."""
+        clips, levels = [self.cache[clip] for clip in self._members[row]], self._levels[row]
+        sound = join(clips, self.recipe, levels=levels, sample_rate=self.cache.sample_rate)
+        return torch.from_numpy(sound), torch.from_numpy(self._sets[row])
 
     @property
     def plan(self) -> pd.DataFrame:
@@ -386,8 +493,8 @@ class LazyMixtures(Dataset):
 
     @plan.setter
     def plan(self, plan: pd.DataFrame) -> None:
-        self._plan, self._combinations = plan, plan["combination"].to_numpy()
-        self._pairs, self._levels = what_to_render(plan)
+        self._plan, self._sets = plan, sets_of(plan, self.taxonomy)
+        self._members, self._levels = what_to_render(plan)
 
 
 def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarray:
@@ -399,23 +506,30 @@ def lengths_of(cache: ClipCache, plan: pd.DataFrame, recipe: Recipe) -> np.ndarr
         >>> lengths_of(cache, pd.DataFrame({"first": [0], "second": [1]}), Recipe(joint="concatenate"))
         array([66150])
     """
-    first, second = cache.lengths[plan[["first", "second"]].to_numpy()].T
+    members, levels = what_to_render(plan)
+    lengths = cache.lengths[members]
     if recipe.joint == "slots":
-        return np.full(len(plan), 2 * round(recipe.slot_seconds * cache.sample_rate))
+        return np.full(len(plan), members.shape[1] * round(recipe.slot_seconds * cache.sample_rate))
     if recipe.joint == "overlay":
-        onsets = np.rint(plan["onset"].to_numpy() * cache.sample_rate).astype(np.int64)
-        return np.maximum(first, onsets + second)
-    return first + second
+        lengths[:, 1:] += np.rint(levels[:, :, 1] * cache.sample_rate).astype(np.int64)
+        return lengths.max(axis=1)
+    return lengths.sum(axis=1)
 
 
 def what_to_render(plan: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clips of every mixture, int64 `[N, 2]`, and its SNR and onset, `[N, 2]`; 0 where it is not an overlay.
+    """Return what `join` needs of every mixture of a plan.
+
+    Returns:
+        Its clips, int64 `[N, k]`, and SNR and onset of each but the first, `[N, k − 1, 2]`; 0 where it is not an overlay.
 
     Example:
         >>> what_to_render(pd.DataFrame({"first": [0, 2], "second": [1, 1]}))
         (array([[0, 1],
-               [2, 1]]), array([[0., 0.],
-               [0., 0.]]))
+               [2, 1]]), array([[[0., 0.]],
+        <BLANKLINE>
+               [[0., 0.]]]))
     """
-    levels = plan.reindex(columns=["snr", "onset"], fill_value=0.0)
-    return plan[["first", "second"]].to_numpy(), levels.to_numpy(np.float64)
+    members = members_of(plan)
+    columns = [name for side in SIDES[1 : members.shape[1]] for name in level_columns(side)]
+    levels = plan.reindex(columns=columns, fill_value=0.0).to_numpy(np.float64)
+    return members, levels.reshape(len(plan), members.shape[1] - 1, 2)

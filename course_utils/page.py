@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from course_utils import audio, evaluation, plots
 from course_utils.audio import SAMPLE_RATE
@@ -21,7 +22,7 @@ from course_utils.data import Part
 from course_utils.features import MelSpectrogram, power_to_db
 from course_utils.files import write_beside
 from course_utils.inference import Evaluation
-from course_utils.mixing import LazyMixtures
+from course_utils.mixing import SIDES, LazyMixtures, level_columns, members_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,10 +39,22 @@ _MEANINGS = {
     "Precision": "of the times that a class was named, the share in which it was there.",
     "Recall": "of the times that a class was there, the share in which it was named.",
     "F1": "precision and recall in one number, which is high only if both are.",
-    "Macro, micro": "the mean over the classes, rare or frequent; and all decisions counted together.",
+    "Macro, micro, samples": "the mean over the classes, rare or frequent; all decisions counted together; and the mean over "
+    "the mixtures.",
+    "lrap, lwlrap": "sort the classes of a mixture by probability: of the classes down to one that is there, the share that "
+    "is there; the mean over mixtures, and over all classes that are there.",
+    "One error, coverage error": "the share of mixtures whose most probable class is not there; and how many classes, from the "
+    "most probable one on, it takes to have all that are there.",
     "Labels, combinations": "each class is a decision of its own; and each pair of classes is one answer.",
     "95 % interval": "where the score would lie nineteen times out of twenty, had other recordings been drawn.",
     "Baselines": "what one scores without listening: always saying the most frequent combination, saying that nothing is "
+    "there, or guessing as often as each class is there.",
+}
+
+_OF_LABEL_SETS = {
+    "Exact match": "the share of mixtures for which every class is right: named if it is there, and not named if not.",
+    "Labels, combinations": "",
+    "Baselines": "what one scores without listening: always naming the most frequent set of classes, saying that nothing is "
     "there, or guessing as often as each class is there.",
 }
 
@@ -81,7 +94,9 @@ def write_html(result: Evaluation, path: Path | str, title: str) -> None:
     knows = {"labels": "each class", "combinations": "each pair of classes"}[config.head]
     network = f"CNN10 of width {config.width}" if config.model == "cnn10" else "CRNN"
     scored = f"A {network}, which gives a probability to {knows}, was scored on "
-    scored += f"{report['mixtures']:,} mixtures of two sounds each"
+    n_clips = config.recipe.n_clips
+    sounds = {1: "clips", 2: "mixtures of two sounds each"}.get(n_clips, f"mixtures of {n_clips} sounds each")
+    scored += f"{report['mixtures']:,} {sounds}"
     lead = "; ".join([scored, *(note for note in result.notes if note.startswith("audit"))])
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -90,7 +105,7 @@ def write_html(result: Evaluation, path: Path | str, title: str) -> None:
         *_score_tables(report),
         "<h2>Class by class</h2>",
         *_pictures(result),
-        f"<h2>The {min(WORST, report['mixtures'])} worst mixtures</h2>",
+        f"<h2>The {min(WORST, report['mixtures'])} worst {'clips' if n_clips == 1 else 'mixtures'}</h2>",
         *_worst_mixtures(result),
     ]
     page = (
@@ -121,13 +136,21 @@ def _score_tables(report: dict) -> Iterable[str]:
     rows = [
         [f"{kind}, {average}", *(f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))]
         for kind in ("labels", "combinations")
-        for average, values in report[kind].items()
+        for average, values in report.get(kind, {}).items()
     ]
     yield _table("Averages", ["", "precision", "recall", "F1"], rows)
+    yield _table(
+        "Ranking",
+        ["", *map(_readable, report["ranking"])],
+        [["ranking of classes", *(f"{value:.3f}" for value in report["ranking"].values())]],
+    )
+    if report["intervals_over"] == "clips":
+        yield "<p>Recordings are not known: intervals are over clips, and too narrow if several clips are of one recording.</p>"
     for kind, names in report["without_positives"].items():
         if names:
             yield f"<p>No test mixture has these {kind}, which are left out: {escape(', '.join(names))}.</p>"
-    words = "".join(f"<div><dt>{word}</dt><dd>{meaning}</dd></div>" for word, meaning in _MEANINGS.items())
+    meanings = _MEANINGS if "combinations" in report else _MEANINGS | _OF_LABEL_SETS
+    words = "".join(f"<div><dt>{word}</dt><dd>{meaning}</dd></div>" for word, meaning in meanings.items() if meaning)
     yield f"<dl>{words}</dl>"
 
 
@@ -198,7 +221,7 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
         return ", ".join(f"{taxonomy.classes[c]} ({scores[row, c]:.2f})" for c in ids) or "nothing"
 
     for place, row in enumerate(worst.tolist(), 1):
-        sound, combination = test[row]
+        sound, _ = test[row]
         decibels = power_to_db(mel(sound)) if has_sound else sound
         clips = _clips_of(test, row)
         by_probability = np.argsort(-scores[row], kind="stable")
@@ -209,9 +232,10 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
             "Loss": f"{losses[row]:.3f}",
         }
         lines = "<br>\n".join(f"<strong>{name}:</strong> {escape(text)}" for name, text in facts.items())
-        (_, first), (_, second) = clips
-        later = f"comes in after {test.plan['onset'].iloc[row]:.1f} s" if "onset" in test.plan else "follows it"
-        yield f"<article>\n<h3>{place}. {escape(taxonomy.name(combination))}</h3>\n<p>{lines}</p>"
+        mixture = test.plan.iloc[row]
+        is_pair = "combination" in test.plan
+        title = taxonomy.name(mixture["combination"]) if is_pair else taxonomy.set_name(truth[row]) or "no class"
+        yield f"<article>\n<h3>{place}. {escape(title)}</h3>\n<p>{lines}</p>"
         yield _figure(
             "",
             partial(
@@ -222,8 +246,8 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
                 sample_rate=result.config.sample_rate,
             ),
             (WIDTH, 1.9),
-            alt=f"Log-mel of {first} and {second}.",
-            see=f"{first} begins at the left, and {second} {later}; bright is loud, low frequencies are below.",
+            alt=f"Log-mel of {' and '.join(label for _, label in clips)}.",
+            see=f"{_order_in_words(clips, mixture)}; bright is loud, low frequencies are below.",
         )
         if has_sound:
             rate = result.config.sample_rate
@@ -235,12 +259,24 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
 
 
 def _clips_of(test: Part, row: int) -> list[tuple[str, str]]:
-    """Return file name and class of both clips of a mixture, lazy or stored."""
-    mixture = test.plan.iloc[row]
+    """Return file name and classes of the clips of a mixture, lazy or stored."""
     if isinstance(test, LazyMixtures):
-        clips = test.cache.clips.iloc[[mixture["first"], mixture["second"]]]
-        return list(zip(clips["slice_file_name"], clips["class"], strict=True))
-    return [(mixture[f"{side}_slice_file_name"], mixture[f"{side}_class"]) for side in ("first", "second")]
+        clips = test.cache.clips.iloc[members_of(test.plan.iloc[[row]])[0]]
+        found = list(zip(clips["slice_file_name"], clips["class"], strict=True))
+    else:
+        mixture = test.plan.iloc[row]
+        sides = [side for side in SIDES if f"{side}_slice_file_name" in mixture]
+        found = [(mixture[f"{side}_slice_file_name"], mixture[f"{side}_class"]) for side in sides]
+    return [(file, label or "a clip of no class") for file, label in found]
+
+
+def _order_in_words(clips: list[tuple[str, str]], mixture: pd.Series) -> str:
+    """Say where the clips of a mixture are in its picture."""
+    says = [f"{clips[0][1]} begins at the left"]
+    for side, (_, label) in zip(SIDES[1:], clips[1:], strict=False):
+        onset = level_columns(side)[1]
+        says.append(f"{label} " + (f"comes in after {mixture[onset]:.1f} s" if onset in mixture else "follows it"))
+    return ", and ".join(says)
 
 
 def _table(name: str, heads: list[str], rows: list[list[str]]) -> str:

@@ -300,6 +300,25 @@ def pair_counts(counts: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, t
     return _class_by_class(table, taxonomy, ax, title, label="mixtures", fmt=".0f")
 
 
+def co_occurrence(multi_hot: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw in how many label sets two classes are together, as a table of class by class; the diagonal counts each class.
+
+    Args:
+        multi_hot: Label sets of any size, `[N, n_classes]`.
+        taxonomy: The classes.
+        ax: Where to draw; a new figure if not given.
+        title: The title of the picture.
+
+    Raises:
+        ValueError: If there is not one column per class.
+    """
+    sets = _array(multi_hot, 2)
+    if sets.shape[1] != taxonomy.n_classes:
+        raise ValueError(f"{taxonomy.n_classes} classes need one column each; got {sets.shape[1]}")
+    table = np.where(np.tri(taxonomy.n_classes, k=-1, dtype=bool), np.nan, sets.T @ sets)
+    return _class_by_class(table, taxonomy, ax, title, label="label sets", fmt=".0f")
+
+
 def confusion(matrix: ArrayLike, taxonomy: Taxonomy, ax: Axes | None = None, title: str = "") -> Axes:
     """Draw what is named where a class is missed, as a table of class by class; the diagonal is the recall.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from course_utils.datasets.table import parse_name
+from course_utils.datasets import parse_name
+from course_utils.taxonomy import JOINS
 
 ROLES = ("train", "valid", "test")
 
@@ -55,7 +56,7 @@ class Audit:
         items: Test items: clips, or mixtures of several clips.
         clip: Items with at least one clip that the other part also uses.
         all_clips: Items all of whose clips the other part also uses.
-        recording: Items with at least one clip whose recording the other part also uses.
+        recording: Items with at least one clip whose recording the other part also uses; None if recordings are not known.
         samples: Items with at least one clip that shares raw samples with a clip of the other part: the same recording,
             and the time spans from `start` to `end` overlap. Clips of unknown times share samples only with
             themselves. (UrbanSound8K's table puts neighbouring slices 0.5 s apart that are 2 s apart in the sound, so
@@ -66,13 +67,13 @@ class Audit:
     items: int
     clip: int
     all_clips: int
-    recording: int
+    recording: int | None
     samples: int
     recordings: tuple
 
     @property
     def is_clean(self) -> bool:
-        """True if no recording is on both sides."""
+        """True if no recording is on both sides, which takes that recordings are known."""
         return self.recording == 0
 
     def describe(self) -> str:
@@ -81,14 +82,14 @@ class Audit:
             return "audit: no test items"
         if self.is_clean:
             return f"audit: none of {self.items:,} test items shares a recording with training"
-        parts = (
-            ("a clip", self.clip),
-            ("all clips", self.all_clips),
-            ("samples", self.samples),
-            ("a recording", self.recording),
-        )
+        parts = [("a clip", self.clip), ("all clips", self.all_clips), ("samples", self.samples)]
+        if self.recording is None:
+            parts = parts[:2]
+        else:
+            parts.append(("a recording", self.recording))
         shares = ", ".join(f"{name} {count:,} ({count / self.items:.1%})" for name, count in parts)
-        return f"audit: of {self.items:,} test items, those sharing with training:\n  {shares}"
+        unknown = "; which share a recording is not known" if self.recording is None else ""
+        return f"audit: of {self.items:,} test items, those sharing with training:\n  {shares}{unknown}"
 
 
 def official(
@@ -126,7 +127,7 @@ def official(
         array(['', 'train', 'test', 'valid'], dtype=object)
     """
     _check_shares({"valid_fraction": valid_fraction}, seed)
-    present = sorted(clips["fold"].unique().tolist())
+    present = folds_of(clips)
     named = list(test_folds) + list(valid_folds) + list(train_folds or ())
     absent = sorted(set(named) - set(present))
     if absent:
@@ -143,7 +144,7 @@ def official(
             f"no fold is left to train on: test {_join(test_folds)}, validation {_join(valid_folds) or 'none'}"
         )
 
-    fold, recording = clips["fold"].to_numpy(), clips["fsID"].to_numpy()
+    fold, recording = clips["fold"].to_numpy(), recordings_of(clips)
     roles = np.full(len(clips), "", dtype=object)
     for role, folds in zip(ROLES, (train_folds, valid_folds, test_folds), strict=True):
         roles[np.isin(fold, folds)] = role
@@ -173,7 +174,7 @@ def by_clips(
 
     Args:
         clips: The table of clips, with the column `fold`.
-        folds: Folds whose clips are split; None means all. The others are not used.
+        folds: Folds whose clips are split; None means all, also of clips without folds. The others are not used.
         seed: Which clips go where.
         test_fraction: Share of the clips that tests.
         valid_fraction: Share of the others that validates.
@@ -190,14 +191,133 @@ def by_clips(
 
     Lesson: 11_cnn_versus_crnn
     """
-    present = sorted(clips["fold"].unique().tolist())
-    absent = sorted(set(folds or ()) - set(present))
-    if absent:
-        raise SplitError(f"no clips in fold {_join(absent)}; there are clips in fold {_join(present)}")
-    rows = np.flatnonzero(clips["fold"].isin(folds or present))
+    rows = rows_in(clips, folds)
     roles = np.full(len(clips), "", dtype=object)
     roles[rows] = random(len(rows), seed, test_fraction, valid_fraction)
     return ClipSplit(roles, clips.iloc[:0])
+
+
+def stratified(clips: pd.DataFrame, seed: int, *, test_fraction: float = 0.2, valid_fraction: float = 0.1) -> ClipSplit:
+    """Split clips so that every class has its share of each part, before mixing; no recording is on two sides.
+
+    Iterative stratification: of the classes that still have clips to place, the one with the fewest is taken, and its
+    recordings go, one after the other, to the part that lacks most clips of that class. Where recordings are not known,
+    every clip is its own.
+
+    Source: K. Sechidis, G. Tsoumakas, I. Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
+
+    Args:
+        clips: The table of clips, with the columns `fsID` and `classID`, or `labels`.
+        seed: Which recordings go where.
+        test_fraction: Share of the clips that tests.
+        valid_fraction: Share of the others that validates.
+
+    Returns:
+        The split.
+
+    Raises:
+        SplitError: If training or test would be empty.
+
+    Example:
+        >>> clips = pd.DataFrame({"fsID": range(100), "labels": ["dog", "dog + siren", "siren", "", "rain"] * 20})
+        >>> split = stratified(clips, seed=0)
+        >>> split
+        clips: train 72, valid 8, test 20
+        >>> clips["labels"][split.rows("test")].str.contains("dog").sum()  # a fifth of 40
+        np.int64(8)
+    """
+    _check_shares({"test_fraction": test_fraction, "valid_fraction": valid_fraction}, seed)
+    shares = np.array([(1 - test_fraction) * (1 - valid_fraction), (1 - test_fraction) * valid_fraction, test_fraction])
+    roles = np.array(ROLES, dtype=object)[_stratify(clips, shares, np.random.default_rng([seed, 6]))]
+    for role in ("train", "test"):
+        if not (roles == role).any():
+            raise SplitError(
+                f"{len(clips)} clips of {len(set(recordings_of(clips)))} recordings cannot be split into "
+                f"{test_fraction:.0%} test and the rest: nothing is left for {role}"
+            )
+    return ClipSplit(roles, clips.iloc[:0])
+
+
+def _stratify(clips: pd.DataFrame, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of every clip, 0 … len(shares) − 1, in which every class has about its share."""
+    _, recording = np.unique(recordings_of(clips), return_inverse=True)
+    per_clip = np.column_stack([np.ones(len(clips), np.int64), *(rows for _, rows in _rows_of_classes(clips))])
+    counts = np.zeros((recording.max() + 1, per_clip.shape[1]), np.int64)  # of clips, and of clips with each class
+    np.add.at(counts, recording, per_clip)
+    lacking = shares[:, None] * counts.sum(axis=0)  # clips that each part still lacks: in all, and of each class
+    part = np.full(len(counts), -1)
+    while (is_left := part < 0).any():
+        rest = counts[is_left, 1:].sum(axis=0)
+        if rest.any():
+            column = 1 + int(np.where(rest > 0, rest, rest.max() + 1).argmin())
+            group = np.flatnonzero(is_left & (counts[:, column] > 0))
+        else:
+            column, group = 0, np.flatnonzero(is_left)  # clips without a label
+        group = rng.permutation(group)
+        for one in group[
+            np.argsort(-counts[group, column], kind="stable")
+        ]:  # the largest first: the small ones even out
+            wanted = np.flatnonzero(lacking[:, column] >= lacking[:, column].max() - 1e-9)
+            wanted = wanted[lacking[wanted, 0] >= lacking[wanted, 0].max() - 1e-9]
+            part[one] = rng.choice(wanted)
+            lacking[part[one]] -= counts[one]
+    return part[recording]
+
+
+def recordings_of(clips: pd.DataFrame) -> np.ndarray:
+    """Return the recording of every clip, `[n]`; its own row number where recordings are not known.
+
+    Example:
+        >>> recordings_of(pd.DataFrame({"fsID": [7, 7, 9]})), recordings_of(pd.DataFrame({"fsID": [np.nan, np.nan]}))
+        (array([7, 7, 9]), array([0, 1]))
+    """
+    return clips["fsID"].to_numpy() if recordings_are_known(clips) else np.arange(len(clips))
+
+
+def recordings_are_known(clips: pd.DataFrame) -> bool:
+    """Say whether the table says which recording each clip is from.
+
+    Example:
+        >>> recordings_are_known(pd.DataFrame({"fsID": [np.nan, np.nan]}))
+        False
+    """
+    return bool(clips["fsID"].notna().all())
+
+
+def folds_of(clips: pd.DataFrame) -> list[int]:
+    """Return the folds that clips are in, in order.
+
+    Raises:
+        SplitError: If the table has no folds.
+
+    Example:
+        >>> folds_of(pd.DataFrame({"fold": [2, 1, 2]}))
+        [1, 2]
+    """
+    if clips["fold"].isna().any():
+        raise SplitError(
+            "the table has no folds; split it without (--split stratified or clips), or name a column for them"
+        )
+    return sorted(int(fold) for fold in clips["fold"].unique())
+
+
+def rows_in(clips: pd.DataFrame, folds: Sequence[int] | None) -> np.ndarray:
+    """Return the row numbers of the clips in these folds, int64; of all clips if there are none named.
+
+    Raises:
+        SplitError: If a fold is not there.
+
+    Example:
+        >>> rows_in(pd.DataFrame({"fold": [2, 1, 2]}), [2])
+        array([0, 2])
+    """
+    if not folds:
+        return np.arange(len(clips))
+    present = folds_of(clips)
+    absent = sorted(set(folds) - set(present))
+    if absent:
+        raise SplitError(f"no clips in fold {_join(absent)}; there are clips in fold {_join(present)}")
+    return np.flatnonzero(clips["fold"].isin(list(folds)))
 
 
 def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> ClipSplit:
@@ -207,7 +327,7 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
 
     Args:
         split: The split.
-        clips: The table of clips, with the columns `fsID` and `classID`.
+        clips: The table of clips, with the columns `fsID` and `classID`, or `labels`.
         share: The share of the recordings to keep, above 0 and at most 1.
         seed: Which recordings stay.
 
@@ -227,11 +347,14 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
     """
     if not 0 < share <= 1:
         raise SplitError(f"share must be above 0 and at most 1, not {share}")
-    rng, roles, clips = np.random.default_rng([seed, 5]), split.roles.copy(), clips.reset_index(drop=True)
-    for _, group in clips[roles == "train"].groupby("classID"):
-        recordings = rng.permutation(np.sort(group["fsID"].unique()))
-        gone = recordings[max(round(len(recordings) * share), 1) :]
-        roles[group.index[group["fsID"].isin(gone)]] = ""
+    rng, roles, recording = np.random.default_rng([seed, 5]), split.roles.copy(), recordings_of(clips)
+    is_kept = np.zeros(len(clips), dtype=bool)
+    groups = [has_class for _, has_class in _rows_of_classes(clips, split.rows("train"))]
+    unlabelled = (roles == "train") & ~np.any(groups, axis=0)
+    for has_class in [*groups, unlabelled]:
+        recordings = rng.permutation(np.unique(recording[has_class]))
+        is_kept |= has_class & np.isin(recording, recordings[: max(round(len(recordings) * share), 1)])
+    roles[(roles == "train") & ~is_kept] = ""
     return ClipSplit(roles, split.dropped)
 
 
@@ -289,16 +412,17 @@ def audit(clips: pd.DataFrame, train: np.ndarray, test: np.ndarray) -> Audit:
     test = test[:, None] if test.ndim == 1 else test
     used = np.zeros(len(clips), dtype=bool)
     used[np.unique(np.asarray(train, np.int64))] = True
-    recording = clips["fsID"].to_numpy()
+    recording, are_known = recordings_of(clips), recordings_are_known(clips)
     on_both = np.isin(recording, recording[used])
-    shares_samples = _shares_samples(clips, used)
+    shares_samples = _shares_samples(clips, used) if are_known else used
+    both = set(recording[np.unique(test)]) & set(recording[used]) if are_known else set()
     return Audit(
         items=len(test),
         clip=int(used[test].any(axis=1).sum()),
         all_clips=int(used[test].all(axis=1).sum()),
-        recording=int(on_both[test].any(axis=1).sum()),
+        recording=int(on_both[test].any(axis=1).sum()) if are_known else None,
         samples=int(shares_samples[test].any(axis=1).sum()),
-        recordings=tuple(sorted(set(recording[np.unique(test)]) & set(recording[used]))),
+        recordings=tuple(sorted(both)),
     )
 
 
@@ -348,11 +472,27 @@ def _check_shares(shares: dict[str, float], seed: int) -> None:
         raise SplitError(f"seed must be 0 or more, not {seed}")
 
 
+def _rows_of_classes(clips: pd.DataFrame, rows: np.ndarray | None = None) -> Iterator[tuple[int | str, np.ndarray]]:
+    """Yield the classes of some clips, or all, each with booleans `[n]`: which of these have it. No label is none."""
+    among = np.ones(len(clips), dtype=bool) if rows is None else np.isin(np.arange(len(clips)), rows)
+    if "labels" not in clips:
+        column = clips["classID"].to_numpy()
+        for class_id in np.unique(column[among]):
+            yield class_id, among & (column == class_id)
+        return
+    sets = [set(name.split(JOINS)) - {""} for name in clips["labels"]]
+    for label in sorted(set().union(*(sets[row] for row in np.flatnonzero(among)))):
+        yield label, among & np.array([label in one for one in sets], dtype=bool)
+
+
 def _validation_recordings(clips: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
+    if "labels" in clips:  # one recording may have several classes, and would be drawn for each of them
+        part = _stratify(clips, np.array([1 - fraction, fraction]), np.random.default_rng([seed, 1]))
+        return np.unique(recordings_of(clips)[part == 1])
     rng = np.random.default_rng([seed, 1])
     chosen: list = []
-    for _, group in clips.groupby("classID"):
-        recordings = np.sort(group["fsID"].unique())
+    for _, has_class in _rows_of_classes(clips):
+        recordings = np.unique(recordings_of(clips)[has_class])
         count = max(round(len(recordings) * fraction), 1) if len(recordings) > 1 else 0
         chosen.extend(rng.choice(recordings, count, replace=False))
     return np.array(chosen)

@@ -31,14 +31,13 @@ from course_utils.configuration import Recipe, with_current_names
 from course_utils.datasets import COLUMNS, ClipCache, DatasetError
 from course_utils.features import MelSpectrogram, add_noise, power_to_db
 from course_utils.files import alone_in, is_partial, need_room, write_beside, write_json
-from course_utils.mixing import lengths_of, render, what_to_render
+from course_utils.mixing import SIDES, join, lengths_of, level_columns, members_of, sets_of, what_to_render
 from course_utils.progress import bar
 from course_utils.taxonomy import Taxonomy
 
 FORMAT = 2  # of a stored set; a set of another format is refused
 SHARD = 256  # mixtures in one file of the mel form
 _CENTIBEL = 100  # stored log-mels are int16 in hundredths of a decibel
-_SIDES = ("first", "second")
 _OF_UNFINISHED = ("unfinished.json", "checksums.txt", ".lock")
 _TABLES = ("set.json", "plan.csv", *_OF_UNFINISHED)  # with these folders, all of a set
 _FOLDERS = ("shards", "wav")
@@ -155,7 +154,7 @@ def _write_files(
     progress: bool | None,
 ) -> dict[int, tuple[str, str]]:
     """Write what is not there yet, as `known` says it was written; return file and checksum of every mixture."""
-    files, (pairs, levels) = _rows_of_files(form, len(plan)), what_to_render(plan)
+    files, (members, levels) = _rows_of_files(form, len(plan)), what_to_render(plan)
     one_at_a_time = threading.Lock()
 
     def write(file: str) -> str:
@@ -163,8 +162,8 @@ def _write_files(
         if path.is_file() and _checksum(path) == known.get(file):
             return known[file]
         sounds = (
-            render(cache, first, second, recipe, snr=snr, onset=onset, sample_rate=cache.sample_rate)
-            for (first, second), (snr, onset) in zip(pairs[list(rows)], levels[list(rows)], strict=True)
+            join([cache[clip] for clip in members[row]], recipe, levels=levels[row], sample_rate=cache.sample_rate)
+            for row in rows
         )
         if form == "wav":
             _save_wav(path, next(sounds), cache.sample_rate)
@@ -230,7 +229,7 @@ class StoredMixtures(Dataset):
         self.configuration = read_configuration(self.folder)
         self.taxonomy = Taxonomy(tuple(self.configuration["classes"]))
         plan = self._checked("plan.csv", self.configuration["plan_checksum"])
-        texts = {"split": str, "checksum": str}
+        texts = {"split": str, "checksum": str, "labels": str} | {f"{side}_labels": str for side in SIDES}
         self._hold(pd.read_csv(plan, dtype=texts, keep_default_na=False, na_values=["NaN"]))
         self._mels = self._read_shards() if self.configuration["form"] == "mel" else []
 
@@ -238,14 +237,14 @@ class StoredMixtures(Dataset):
         """Return the number of mixtures."""
         return len(self.plan)
 
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        """Return a log-mel `[n_mels, frames]` or a waveform `[T]`, and its combination ID."""
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return a log-mel `[n_mels, frames]` or a waveform `[T]`, and its label set, multi-hot `[n_classes]`."""
         if self.configuration["form"] == "wav":
             path = self._checked(self._files[row], self._checksums[row])
             sound = torch.from_numpy(audio.read(path, self.configuration["sample_rate"]))
         else:
             sound = torch.from_numpy(self._mels[self.plan.index[row]].astype(np.float32) / _CENTIBEL)
-        return sound, int(self._combinations[row])
+        return sound, torch.from_numpy(self._sets[row])
 
     def part(self, split: str) -> StoredMixtures:
         """Return one part, `train`, `valid` or `test`; the log-mels in memory are shared."""
@@ -255,7 +254,7 @@ class StoredMixtures(Dataset):
 
     def _hold(self, plan: pd.DataFrame) -> None:
         """Take these rows as the mixtures; what a row needs is kept as arrays, which are faster than a table."""
-        self.plan, self._combinations = plan, plan["combination"].to_numpy()
+        self.plan, self._sets = plan, sets_of(plan, self.taxonomy)
         self._files, self._checksums = plan["file"].to_numpy(), plan["checksum"].to_numpy()
 
     def _read_shards(self) -> list[np.ndarray]:
@@ -296,7 +295,7 @@ def read_configuration(folder: Path | str) -> dict[str, Any]:
 
 
 def audit(plan: pd.DataFrame) -> splits.Audit:
-    """Audit the plan of a stored set, whose rows carry the metadata of both clips.
+    """Audit the plan of a stored set, whose rows carry the metadata of all their clips.
 
     Args:
         plan: `StoredMixtures.plan`.
@@ -304,14 +303,37 @@ def audit(plan: pd.DataFrame) -> splits.Audit:
     Returns:
         What the test part shares with the others, see `splits.audit`.
     """
-    columns = ["slice_file_name", "fold", "fsID", "start", "end"]
-    sides = [plan[[f"{side}_{c}" for c in columns]].set_axis(columns, axis=1) for side in ("first", "second")]
-    both = pd.concat(sides, ignore_index=True)
-    clip_of = both.groupby(["slice_file_name", "fold"], sort=False).ngroup().to_numpy()  # one name may be in two folds
-    clips = both.loc[~both.duplicated(["slice_file_name", "fold"])].reset_index(drop=True)
-    members = clip_of.reshape(2, -1).T
+    columns, sides = ["slice_file_name", "fold", "fsID", "start", "end"], _sides_of(plan)
+    parts = [plan[[f"{side}_{c}" for c in columns]].set_axis(columns, axis=1) for side in sides]
+    listed = pd.concat(parts, ignore_index=True)
+    clip_of = listed.groupby(["slice_file_name", "fold"], sort=False, dropna=False).ngroup().to_numpy()
+    clips = listed.loc[~listed.duplicated(["slice_file_name", "fold"])].reset_index(
+        drop=True
+    )  # a name may be in two folds
+    members = clip_of.reshape(len(sides), -1).T
     is_test = (plan["split"] == "test").to_numpy()
     return splits.audit(clips, members[~is_test], members[is_test])
+
+
+def recordings_of(plan: pd.DataFrame) -> tuple[np.ndarray, bool]:
+    """Return the recordings of the clips of every mixture of a stored set, and whether they are known.
+
+    Args:
+        plan: `StoredMixtures.plan`, or some of its rows.
+
+    Returns:
+        `[N, k]`, and True; where recordings are not known, what identifies the clips, and False.
+    """
+    sides = _sides_of(plan)
+    recordings = plan[[f"{side}_fsID" for side in sides]]
+    if recordings.notna().all(axis=None):
+        return recordings.to_numpy(), True
+    names = [plan[f"{side}_fold"].astype(str) + "/" + plan[f"{side}_slice_file_name"].astype(str) for side in sides]
+    return np.column_stack([name.to_numpy(str) for name in names]), False
+
+
+def _sides_of(plan: pd.DataFrame) -> list[str]:
+    return [side for side in SIDES if f"{side}_slice_file_name" in plan]
 
 
 def _find_set(folder: Path) -> dict[str, Any] | None:
@@ -410,12 +432,13 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def _hash_plan(plan: pd.DataFrame, cache: ClipCache) -> str:
-    columns = [name for name in (*_SIDES, "split", "snr", "onset") if name in plan]
+    levels = [name for side in SIDES[1:] for name in level_columns(side)]
+    columns = [name for name in (*SIDES, "split", *levels, "labels") if name in plan]
     table, clips = plan[columns].copy(), cache.clips
     names = clips["slice_file_name"].astype(str)
     if names.duplicated().any():  # in two folds
         names = "fold" + clips["fold"].astype(str) + "/" + names
-    for side in _SIDES:
+    for side in SIDES[: members_of(plan).shape[1]]:
         table[side] = names.to_numpy()[plan[side]]
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
 
@@ -427,9 +450,13 @@ def _size(form: str, samples: np.ndarray, frames: MelSpectrogram) -> int:
 
 
 def _with_metadata(plan: pd.DataFrame, cache: ClipCache) -> pd.DataFrame:
-    columns = [*COLUMNS, "duration"]
-    sides = [cache.clips[columns].iloc[plan[side]].reset_index(drop=True).add_prefix(f"{side}_") for side in _SIDES]
-    own = [name for name in ("combination", "split", "snr", "onset") if name in plan]
+    columns = [name for name in (*COLUMNS, "labels", "duration") if name in cache.clips]
+    sides = [
+        cache.clips[columns].iloc[plan[side]].reset_index(drop=True).add_prefix(f"{side}_")
+        for side in SIDES[: members_of(plan).shape[1]]
+    ]
+    levels = [name for side in SIDES[1:] for name in level_columns(side)]
+    own = [name for name in ("combination", "labels", "split", *levels) if name in plan]
     return pd.concat([plan[own].reset_index(drop=True), *sides], axis=1)
 
 

@@ -202,7 +202,10 @@ class Taxonomy:
                    [0., 0., 0.]], dtype=float32)
         """
         sets = list(names)
-        rows, known = np.zeros((len(sets), self.n_classes), np.float32), {name: i for i, name in enumerate(self.classes)}
+        rows, known = (
+            np.zeros((len(sets), self.n_classes), np.float32),
+            {name: i for i, name in enumerate(self.classes)},
+        )
         for row, name in zip(rows, sets, strict=True):
             for label in name.split(JOINS) if name else ():
                 row[known[label] if label in known else self.class_id(label)] = 1
@@ -226,7 +229,9 @@ class Taxonomy:
     def _zeros_and_ones(self, multi_hot: ArrayLike) -> np.ndarray:
         rows = np.asarray(multi_hot)
         if rows.shape[-1:] != (self.n_classes,):
-            raise ValueError(f"a multi-hot vector has {self.n_classes} entries, not {rows.shape[-1] if rows.ndim else 1}")
+            raise ValueError(
+                f"a multi-hot vector has {self.n_classes} entries, not {rows.shape[-1] if rows.ndim else 1}"
+            )
         if not np.all(np.isin(rows, (0, 1))):
             raise ValueError("a multi-hot vector holds zeros and ones and nothing else")
         return rows

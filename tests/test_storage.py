@@ -48,10 +48,10 @@ def test_the_mel_form_gives_back_what_the_lazy_form_computes(tmp_path, cache, mo
     stored, log_mel = StoredMixtures(out), features.LogMel(**MEL)
     assert len(stored) == len(plan) == 180
     for row in (0, 49, 50, 179):
-        mel, combination = stored[row]
+        mel, multi_hot = stored[row]
         first, second = plan[["first", "second"]].iloc[row]
         expected = log_mel(torch.from_numpy(render(cache, first, second, Recipe())))
-        assert (mel - expected).abs().max() <= 0.00501 and combination == plan["combination"].iloc[row]
+        assert (mel - expected).abs().max() <= 0.00501 and TEN.from_multi_hot(multi_hot) == plan["combination"].iloc[row]
     test = StoredMixtures(out).part("test")
     assert len(test) == 40 and torch.equal(test[0][0], stored[140][0]) and len(StoredMixtures(out).part("train")) == 140
 
@@ -97,13 +97,13 @@ def test_the_wav_form_has_files_and_a_table_with_both_clips(tmp_path, cache):
     row, clip = table.iloc[11], cache.clips.iloc[plan["second"].iloc[11]]
     assert row["second_slice_file_name"] == clip["slice_file_name"] and row["second_fsID"] == clip["fsID"]
     assert row["second_class"] == clip["class"] and row["first_fold"] in (1, 2, 3)
-    sound, combination = StoredMixtures(out)[11]
+    sound, multi_hot = StoredMixtures(out)[11]
     expected = render(cache, *plan[["first", "second"]].iloc[11], Recipe())
-    assert np.abs(sound.numpy() - expected).max() < 1e-4 and combination == plan["combination"].iloc[11]
+    assert np.abs(sound.numpy() - expected).max() < 1e-4 and TEN.from_multi_hot(multi_hot) == plan["combination"].iloc[11]
 
 
 def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(storage, "render", lambda *_, **__: np.array([0.5, -2.0, 1.0], np.float32))
+    monkeypatch.setattr(storage, "join", lambda *_, **__: np.array([0.5, -2.0, 1.0], np.float32))
     _, out = store(tmp_path / "set", "wav", cache)
     assert StoredMixtures(out)[0][0].tolist() == pytest.approx([0.25, -1.0, 0.5], abs=1e-3)
 
@@ -111,7 +111,7 @@ def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, cache, monkeypatch):
 def test_a_finished_set_is_kept_and_another_is_refused(tmp_path, cache, monkeypatch):
     _, out = store(tmp_path / "set", "mel", cache)
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "render", lambda *_, **__: pytest.fail("rendered again"))
+        patch.setattr(storage, "join", lambda *_, **__: pytest.fail("rendered again"))
         store(out, "mel", cache)
     with pytest.raises(DatasetError, match=r"noise_snr: None there, 20\.0 wanted"):
         store(out, "mel", cache, noise_snr=20.0)
@@ -474,11 +474,11 @@ from course_utils.datasets import ClipCache, open_folder
 from course_utils.mixing import pair
 from course_utils.taxonomy import Taxonomy
 storage.SHARD = 20
-render = storage.render
+join = storage.join
 def slow(*arguments, **levels):
     time.sleep(0.01)
-    return render(*arguments, **levels)
-storage.render = slow
+    return join(*arguments, **levels)
+storage.join = slow
 cache = ClipCache.open(open_folder(sys.argv[1]), progress=False)
 plan = pair(cache.clips, np.arange(len(cache)), Taxonomy(), Recipe(), rng=np.random.default_rng(0), split="train")
 made = {"taxonomy": Taxonomy(), "recipe": Recipe(), "mel": {}}

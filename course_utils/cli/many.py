@@ -24,7 +24,7 @@ from course_utils.cli.options import (
 )
 from course_utils.cli.runs import evaluate_run, headline, train_run
 from course_utils.cli.shared import app, plain_errors
-from course_utils.configuration import ConfigurationError
+from course_utils.configuration import ConfigurationError, names_of_columns
 
 
 @app.command("crossval")
@@ -42,6 +42,7 @@ class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Devi
     def run(self) -> None:
         """Train and score fold by fold, and write the mean and the spread."""
         from course_utils import datasets
+        from course_utils.splits import folds_of as folds_of_clips
         from course_utils.storage import is_stored_set
 
         if is_stored_set(self.data):
@@ -49,7 +50,8 @@ class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Devi
                 f"{self.data}: a stored set has its split; crossval splits a folder of clips by its folds, one after the "
                 "other"
             )
-        present = sorted(datasets.load(self.data).clips["fold"].unique().tolist())
+        columns = names_of_columns(self.columns) or None
+        present = folds_of_clips(datasets.load(self.data, table=self.table or None, columns=columns).clips)
         reports = {}
         for fold in folds_of(self.folds, "folds") or tuple(present):
             others = ",".join(str(f) for f in present if f != fold)
@@ -106,8 +108,8 @@ def _summary(reports: dict[int, dict]) -> dict:
             return {key: combine([value[key] for value in values], how) for key in values[0]}
         return how(values)
 
-    kept = ("mixtures", "exact_match", "mAP", "labels", "combinations", "baselines")
-    parts = [{key: report[key] for key in kept} for report in reports.values()]
+    kept = ("mixtures", "exact_match", "mAP", "labels", "combinations", "ranking", "baselines")
+    parts = [{key: report[key] for key in kept if key in report} for report in reports.values()]
     return {
         "folds": list(reports),
         "mean": combine(parts, statistics.fmean),

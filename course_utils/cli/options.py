@@ -44,6 +44,8 @@ class Places:
 
     context: typer.Context
     data: Data
+    table: Annotated[str, _option("table")] = Config.table
+    columns: Annotated[str, _option("columns")] = Config.columns
     out: Out
 
 
@@ -59,6 +61,7 @@ class MixingOptions:
     equalize_energy: Annotated[bool, _option("equalize_energy")] = _RECIPE.equalize_energy
     snr_range: Annotated[float, _option("snr_range")] = _RECIPE.snr_range
     max_onset: Annotated[float, _option("max_onset")] = _RECIPE.max_onset
+    n_clips: Annotated[int, _option("n_clips")] = _RECIPE.n_clips
 
 
 @dataclass(kw_only=True)
@@ -98,7 +101,7 @@ class FoldOptions:
 class SplitOptions(ShareOptions, FoldOptions):
     """How the data is split."""
 
-    split: Annotated[Literal["official", "clips", "random"], _option("split")] = Config.split
+    split: Annotated[Literal["official", "stratified", "clips", "random"], _option("split")] = Config.split
 
 
 @dataclass(kw_only=True)
@@ -164,6 +167,8 @@ def configure(command: Any, **chosen: Any) -> Config:
         options |= _stored_options(data, options, context)
     elif options.get("split") == "random" and any(options[name] and is_given(name, context) for name in _FOLDS):
         raise ConfigurationError("--split random takes no folds: it splits mixtures of all clips")
+    elif options.get("split") == "stratified" and any(is_given(name, context) for name in _FOLDS):
+        raise ConfigurationError("--split stratified takes no folds: it splits the recordings of all clips")
     elif options.get("split") == "clips" and any(is_given(name, context) for name in ("valid_folds", "test_folds")):
         raise ConfigurationError(
             "--split clips takes no --valid-folds and no --test-folds: shares of the clips do both"
@@ -193,6 +198,12 @@ def refuse_ignored(options: dict[str, Any], context: typer.Context) -> None:
             if name in options and is_given(name, context) and options[name] is not False:
                 raise ConfigurationError(
                     f"{flag(name)} is only for --{choice} {value}; with {chosen} it would do nothing, so leave it out"
+                )
+    if options.get("n_clips") == 1:
+        for name in ("replicas", "shuffle", "joint", "equalize_energy"):
+            if is_given(name, context):
+                raise ConfigurationError(
+                    f"{flag(name)} is for mixtures; with --n-clips 1 nothing is mixed, so leave it out"
                 )
 
 

@@ -98,6 +98,12 @@ class Train(LogMelOptions, MixingOptions, SplitOptions, TrainingOptions, Devices
 def evaluate(
     run: Run,
     data: Annotated[str | None, typer.Option(help="Test on clips other than those of the run.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="The table of the clips, as in `train`; the one that the run names if not given.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Its columns, as in `train`; those that the run names if not given.")
+    ] = None,
     folds: Annotated[str, typer.Option(help="Test on these folds, for example 1,2,5-9.")] = "",
     report: Annotated[
         Path | None,
@@ -107,7 +113,15 @@ def evaluate(
 ) -> None:
     """Score the network of a run on its test part: scores, intervals, baselines."""
     with plain_errors():
-        found = evaluate_run(run, data, folds_of(folds, "folds") or None, quiet=as_json, page=report)
+        found = evaluate_run(
+            run,
+            data,
+            folds_of(folds, "folds") or None,
+            table=table,
+            columns=columns,
+            quiet=as_json,
+            page=report,
+        )
         typer.echo(files.as_json(found) if as_json else _table(found))
 
 
@@ -177,13 +191,21 @@ def train_run(config: Config, out: Path, quiet: bool = False) -> bool:
 
 
 def evaluate_run(
-    run: Path, data: str | None, folds: tuple[int, ...] | None, *, quiet: bool, page: Path | None = None
+    run: Path,
+    data: str | None,
+    folds: tuple[int, ...] | None,
+    *,
+    quiet: bool,
+    table: str | None = None,
+    columns: str | None = None,
+    page: Path | None = None,
 ) -> dict:
     """Score a run, write its results beside it, and a page if asked for; return the report."""
     from course_utils import inference
     from course_utils.files import write_json
 
-    found = inference.evaluate(run, data=data, folds=folds, say=functools.partial(typer.echo, err=quiet))
+    say = functools.partial(typer.echo, err=quiet)
+    found = inference.evaluate(run, data=data, table=table, columns=columns, folds=folds, say=say)
     other = "".join(
         f"-{part}" for part in (data and Path(data).name, folds and "fold" + "_".join(map(str, folds))) if part
     )
@@ -238,18 +260,18 @@ def _table(report: dict) -> str:
         others = "  ".join(f"{b[baseline]:13.3f}" for b in report["baselines"].values())
         return f"  {name:22s} {value:6.3f}  [{low:.3f}, {high:.3f}]  {others}"
 
-    labels, combinations = report["labels"], report["combinations"]
     heads = "  ".join(f"{name.replace('_', ' '):>13s}" for name in report["baselines"])
     lines = [
         f"{report['mixtures']:,} mixtures".ljust(33) + f"{'95 % interval':14s}  {heads}",
         row("exact match", report["exact_match"], "exact_match", "exact_match"),
         row("mAP", report["mAP"], "mAP", "mAP"),
-        row("macro F1", labels["macro"]["f1"], "labels.macro.f1", "macro_f1"),
+        row("macro F1", report["labels"]["macro"]["f1"], "labels.macro.f1", "macro_f1"),
+        "  " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in report["ranking"].items()),
         "",
         f"  {'':22s} {'precision':>9s} {'recall':>9s} {'F1':>9s} {'AP':>9s} {'positives':>9s}",
     ]
-    for title, scores in (("labels", labels), ("combinations", combinations)):
-        for kind, values in scores.items():
+    for title in ("labels", "combinations"):
+        for kind, values in report.get(title, {}).items():
             lines.append(
                 f"  {title + ', ' + kind:22s} " + " ".join(f"{values[k]:9.3f}" for k in ("precision", "recall", "f1"))
             )
@@ -257,6 +279,10 @@ def _table(report: dict) -> str:
         numbers = [values[k] for k in ("precision", "recall", "f1", "average_precision")]
         shown = " ".join("        –" if v is None else f"{v:9.3f}" for v in numbers)
         lines.append(f"  {name:22s} {shown} {values['positives']:9.0f}")
+    if report["intervals_over"] == "clips":
+        lines.append(
+            "  recordings are not known: intervals are over clips, and too narrow if several are of one recording"
+        )
     without = report["without_positives"]
     for kind, names in without.items():
         if names:

@@ -460,6 +460,8 @@ def _outcome(
 ) -> dict[str, Any]:
     history, device = pd.DataFrame(state.history), training.device_of(config)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type.upper()}, {os.cpu_count()} cores"
+    true, predicted = result.scores.combination, result.scores.predicted_combination
+    assert true is not None and predicted is not None  # all grids are of pairs
     return {
         "config": config.decisive(),
         "clips": data.fingerprint,
@@ -471,8 +473,8 @@ def _outcome(
         "report": rounded(result.report),
         "bootstrap": _BOOTSTRAP,
         "combinations": {
-            "true": result.scores.combination.tolist(),
-            "predicted": result.scores.predicted_combination.tolist(),
+            "true": true.tolist(),
+            "predicted": predicted.tolist(),
         },
         "notes": [line for note in result.notes for line in note.splitlines()],
     }

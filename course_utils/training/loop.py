@@ -36,16 +36,22 @@ class Scores:
     Attributes:
         loss: Mean loss.
         multi_hot: The truth, `[N, n_classes]`.
-        combination: The true combination IDs, `[N]`.
+        combination: The true combination IDs, `[N]`; None if label sets are not scored as combinations.
         label_scores: Probability of each class, `[N, n_classes]`.
-        predicted_combination: The most probable combination, `[N]`.
+        predicted_combination: The most probable combination, `[N]`; None likewise.
     """
 
     loss: float
     multi_hot: np.ndarray
-    combination: np.ndarray
+    combination: np.ndarray | None
     label_scores: np.ndarray
-    predicted_combination: np.ndarray
+    predicted_combination: np.ndarray | None
+
+    def exact_match(self, threshold: float) -> float:
+        """Return the share of mixtures whose label set is right: as a combination, or else class by class by a threshold."""
+        if self.combination is not None and self.predicted_combination is not None:
+            return evaluation.exact_match(self.combination, self.predicted_combination)
+        return evaluation.exact_match(self.multi_hot, self.label_scores >= threshold)
 
 
 def training_step(
@@ -180,6 +186,7 @@ def score(
     device: torch.device,
     progress: bool | None = None,
     loss: Loss = binary_cross_entropy_with_logits,
+    as_combinations: bool = True,
 ) -> Scores:
     """Run a network over mixtures.
 
@@ -191,6 +198,7 @@ def score(
         device: Where the network is.
         progress: Show a progress bar; None: only in a terminal.
         loss: The loss, from logits and targets: the mean over a batch.
+        as_combinations: Whether label sets are of one or two classes, and to be scored as combinations also.
 
     Returns:
         Truth and scores of all mixtures, in order.
@@ -198,6 +206,7 @@ def score(
     Raises:
         ConfigurationError: If the network returns another number of logits than there are targets.
         DivergedError: If an output of the network is NaN or infinite.
+        ValueError: If a label set is no combination, and they are to be scored as combinations.
 
     Example:
         >>> from course_utils.mixing import collate
@@ -208,7 +217,7 @@ def score(
         >>> scores.multi_hot.tolist(), scores.label_scores.round(2).tolist()
         ([[1.0, 0.0], [0.0, 1.0]], [[0.99, 0.01], [0.01, 0.99]])
     """
-    logits, truths, combinations, losses = [], [], [], []
+    logits, truths, losses = [], [], []
     for cpu_batch in bar(batches, "score", unit="batch", progress=progress):
         batch = cpu_batch.to(device)
         targets = targets_of(batch, head, taxonomy.n_classes)
@@ -216,7 +225,6 @@ def score(
         losses.append(loss(output, targets).cpu() * len(output))
         logits.append(output.cpu())
         truths.append(cpu_batch.multi_hot)
-        combinations.append(cpu_batch.combination)
     outputs = torch.cat(logits)
     if not torch.isfinite(outputs).all():
         bad = torch.nonzero(~torch.isfinite(outputs).all(dim=1)).flatten().tolist()
@@ -225,10 +233,11 @@ def score(
             "if it is for all, the training has diverged: train again with a smaller --learning-rate"
         )
     probabilities = outputs.sigmoid().double().numpy()
-    if head == "labels":
-        label_scores, predicted = probabilities, evaluation.labels_to_combination(probabilities, taxonomy)
-    else:
-        label_scores = evaluation.combinations_to_labels(probabilities, taxonomy)
-        predicted = probabilities.argmax(axis=1)
-    truth, combination = torch.cat(truths).numpy(), torch.cat(combinations).numpy()
+    truth = torch.cat(truths).numpy()
+    label_scores = probabilities if head == "labels" else evaluation.combinations_to_labels(probabilities, taxonomy)
+    combination = predicted = None
+    if as_combinations:
+        combination = taxonomy.from_multi_hot(truth)
+        most_probable = evaluation.labels_to_combination
+        predicted = most_probable(probabilities, taxonomy) if head == "labels" else probabilities.argmax(axis=1)
     return Scores(float(torch.stack(losses).sum()) / len(outputs), truth, combination, label_scores, predicted)

@@ -30,7 +30,7 @@ from course_utils import evaluation, models
 from course_utils.configuration import Config, ConfigurationError
 from course_utils.data import Mixtures
 from course_utils.files import FolderInUseError, alone_in
-from course_utils.mixing import Batch
+from course_utils.mixing import Batch, sets_of
 from course_utils.progress import bar
 from course_utils.training.checkpoints import is_finite, load_checkpoint, restore, save
 from course_utils.training.devices import (
@@ -248,6 +248,7 @@ class _Run:
                 device=self.fabric.device,
                 progress=False,
                 loss=self.validation_loss,
+                as_combinations=self.data.have_combinations(self.config.head),
             )
         except DivergedError:
             row, threshold = {"valid_loss": math.nan}, 0.5
@@ -258,7 +259,7 @@ class _Run:
                 "valid_loss": scores.loss,
                 "valid_mAP": evaluation.mean_average_precision(scores.multi_hot, scores.label_scores),
                 "valid_macro_f1": evaluation.average(counts)["macro"]["f1"],
-                "valid_exact_match": float((scores.combination == scores.predicted_combination).mean()),
+                "valid_exact_match": scores.exact_match(threshold),
             }
             row |= own_scores(self.own.metrics, scores.multi_hot, scores.label_scores, "valid_")
         # Every process scores all of it; the first one decides, so that all stop in the same epoch.
@@ -366,12 +367,12 @@ def positive_weights(config: Config, data: Mixtures) -> Tensor:
 
     Lesson: 12_going_further
     """
-    combinations = data.train.plan["combination"].to_numpy()
+    sets = sets_of(data.train.plan, data.taxonomy)
     if config.head == "labels":
-        present = data.taxonomy.multi_hot(combinations).sum(axis=0)
+        present = sets.sum(axis=0, dtype=np.float64)
     else:
-        present = np.bincount(combinations, minlength=data.taxonomy.n_combinations)
-    weights = np.where(present > 0, (len(combinations) - present) / present.clip(min=1), 1.0)
+        present = np.bincount(data.taxonomy.from_multi_hot(sets), minlength=data.taxonomy.n_combinations)
+    weights = np.where(present > 0, (len(sets) - present) / present.clip(min=1), 1.0)
     return torch.from_numpy(weights.astype(np.float32))
 
 
