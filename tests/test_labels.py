@@ -467,7 +467,10 @@ def test_a_part_with_too_few_clips_to_mix_is_refused(several):
         (["--n-clips", 1, "--replicas", 2], "--replicas is for mixtures; with --n-clips 1 nothing is mixed"),
         (["--n-clips", 1, "--joint", "slots"], "--joint is for mixtures"),
         (["--n-clips", 7], "n_clips must be at least 1 and at most 4, not 7"),
-        (["--n-clips", 3, "--head", "combinations", "--test-folds", 3], "the head `combinations` is for label sets of one or two classes"),
+        (
+            ["--n-clips", 3, "--head", "combinations", "--test-folds", 3],
+            "the head `combinations` is for label sets of one or two classes",
+        ),
         (["--split", "stratified", "--test-folds", 3], "--split stratified takes no folds"),
         (["--columns", "file"], "write file=fname,labels=tags"),
         (["--table", "none.csv"], "none.csv"),

@@ -51,7 +51,9 @@ def test_the_mel_form_gives_back_what_the_lazy_form_computes(tmp_path, cache, mo
         mel, multi_hot = stored[row]
         first, second = plan[["first", "second"]].iloc[row]
         expected = log_mel(torch.from_numpy(render(cache, first, second, Recipe())))
-        assert (mel - expected).abs().max() <= 0.00501 and TEN.from_multi_hot(multi_hot) == plan["combination"].iloc[row]
+        assert (mel - expected).abs().max() <= 0.00501 and TEN.from_multi_hot(multi_hot) == plan["combination"].iloc[
+            row
+        ]
     test = StoredMixtures(out).part("test")
     assert len(test) == 40 and torch.equal(test[0][0], stored[140][0]) and len(StoredMixtures(out).part("train")) == 140
 
@@ -99,7 +101,9 @@ def test_the_wav_form_has_files_and_a_table_with_both_clips(tmp_path, cache):
     assert row["second_class"] == clip["class"] and row["first_fold"] in (1, 2, 3)
     sound, multi_hot = StoredMixtures(out)[11]
     expected = render(cache, *plan[["first", "second"]].iloc[11], Recipe())
-    assert np.abs(sound.numpy() - expected).max() < 1e-4 and TEN.from_multi_hot(multi_hot) == plan["combination"].iloc[11]
+    assert (
+        np.abs(sound.numpy() - expected).max() < 1e-4 and TEN.from_multi_hot(multi_hot) == plan["combination"].iloc[11]
+    )
 
 
 def test_a_loud_mixture_is_scaled_and_not_clipped(tmp_path, cache, monkeypatch):
