@@ -254,9 +254,8 @@ def _stratify(clips: pd.DataFrame, shares: np.ndarray, rng: np.random.Generator)
         else:
             column, group = 0, np.flatnonzero(is_left)  # clips without a label
         group = rng.permutation(group)
-        for one in group[
-            np.argsort(-counts[group, column], kind="stable")
-        ]:  # the largest first: the small ones even out
+        # The largest recordings first: the small ones then even out what these left uneven.
+        for one in group[np.argsort(-counts[group, column], kind="stable")]:
             wanted = np.flatnonzero(lacking[:, column] >= lacking[:, column].max() - 1e-9)
             wanted = wanted[lacking[wanted, 0] >= lacking[wanted, 0].max() - 1e-9]
             part[one] = rng.choice(wanted)

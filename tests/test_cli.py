@@ -352,7 +352,7 @@ def test_an_interrupted_mix_says_that_it_goes_on(tones, tmp_path, monkeypatch):
 
     command = ["mix", "--data", tones, "--out", tmp_path / "set", "--split", "random"]
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "render", interrupted)
+        patch.setattr(storage, "join", interrupted)
         assert "the same command goes on from there" in call(*command, code=130).output
     unfinished = ["train", "--data", tmp_path / "set", "--out", tmp_path / "run"]
     assert "it was interrupted: run the same `mix` command again" in call(*unfinished, code=2).output

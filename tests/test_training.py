@@ -483,7 +483,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
 
 def test_mixup_mixes_sounds_and_targets_alike():
     torch.manual_seed(0)
-    batch = Batch(torch.eye(8), torch.arange(1, 9), torch.eye(8, 10), torch.arange(8))
+    batch = Batch(torch.eye(8), torch.arange(1, 9), torch.eye(8, 10))
     sounds, lengths, targets = training.examples_of(batch, Config(data="x", mixup=True))
     assert torch.allclose(sounds, targets[:, :8]) and torch.allclose(targets.sum(1), torch.ones(8))
     assert ((targets > 0).sum(1) <= 2).all() and (targets.max(1).values < 1).any()
@@ -507,7 +507,8 @@ def test_the_device_is_the_one_asked_for_if_it_is_there(monkeypatch, there, expe
 
 
 def test_targets_of_both_heads():
-    batch = Batch(torch.zeros(2, 5), torch.tensor([5, 5]), torch.eye(2, 10), torch.tensor([3, 54]))
+    multi_hot = torch.from_numpy(Taxonomy().multi_hot([3, 54]))
+    batch = Batch(torch.zeros(2, 5), torch.tensor([5, 5]), multi_hot)
     assert torch.equal(training.targets_of(batch, "labels", 10), batch.multi_hot)
     combinations = training.targets_of(batch, "combinations", 10)
     assert combinations.shape == (2, 55) and combinations.argmax(1).tolist() == [3, 54]

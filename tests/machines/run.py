@@ -27,7 +27,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-NUMERICAL = ("features", "models", "precision", "evaluation", "training", "inference")
+NUMERICAL = ("features", "models", "precision", "evaluation", "labels", "training", "inference")
 SPARE = 10  # so many times closer to its limit, and a comparison would still come out as it does
 NO_ANSWER = "Kernel died before replying to kernel_info"  # what nbval says of every cell then
 _STEADY = 0.01  # errors that differ by less than this share of themselves are no rounding
