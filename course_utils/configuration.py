@@ -46,15 +46,16 @@ class Recipe:
         "`overlay` adds the second to the first.",
     ] = "concatenate"
     slot_seconds: Annotated[float, "Length of a slot, in seconds."] = 4.0
-    equalize_energy: Annotated[bool, "Scale both clips to the same energy (sum of squares) before joining."] = False
+    equalize_energy: Annotated[bool, "Scale all clips to the same energy (sum of squares) before joining."] = False
     snr_range: Annotated[
         float,
-        "For `overlay`: the first clip is at most this many dB louder or softer than the second.",
+        "For `overlay`: the first clip is at most this many dB louder or softer than each other.",
     ] = 10.0
-    max_onset: Annotated[float, "For `overlay`: the second clip begins up to this many seconds after the first."] = 2.0
+    max_onset: Annotated[float, "For `overlay`: the others begin up to this many seconds after the first clip."] = 2.0
     n_clips: Annotated[
         int,
-        "Clips in a mixture, 1 to 4. With 1 nothing is mixed: every clip is taken once, as it is.",
+        "Clips in a mixture, 1 to 4. With 1 nothing is mixed, and every clip is taken once: in a slot of its own (`slots`), "
+        "or whole (`concatenate`).",
     ] = 2
 
     def __post_init__(self) -> None:
@@ -72,6 +73,11 @@ class Recipe:
             raise ConfigurationError("balanced draws at random; it cannot leave the shuffle out")
         if self.equalize_energy and self.joint == "overlay":
             raise ConfigurationError("equalize_energy is for clips that are joined; in an overlay snr_range decides")
+
+    @property
+    def noun(self) -> str:
+        """What to call what a run learns from: `mixtures`, or `clips` if nothing is mixed."""
+        return "clips" if self.n_clips == 1 else "mixtures"
 
     @property
     def seconds(self) -> float:
@@ -96,8 +102,9 @@ class Config:
     ] = ""
     columns: Annotated[
         str,
-        "What the table calls `file`, `labels`, `class`, `recording` and `fold`, as `file=fname,labels=tags`; a number is the "
-        "place of a column in a table without a header, from 0, `TABLE` the name of the table, and `FOLDER` that of its folder.",
+        "What the table calls `file`, `labels`, `class`, `classID`, `recording`, `fold`, `start`, `end` and `salience`, as "
+        "`file=fname,labels=tags`; a number is the place of a column in a table without a header, from 0, `TABLE` the name of "
+        "the table, and `FOLDER` that of its folder.",
     ] = ""
     model: Annotated[str, "`cnn10`, `crnn`, or a name given to `models.register`."] = "cnn10"
     width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,8 @@ class Part(Protocol):
     """One part of a run's data: mixtures, each a waveform `[T]`, or a log-mel `[n_mels, frames]`, and its label set.
 
     `len(part)` is the number of mixtures, and `part[row]` one of them: a tensor, and the label set as a multi-hot vector
-    `[n_classes]` or, of one or two classes, as a combination ID. A class of your own with these two and a `plan` can take the place of a part: `dataclasses.replace(mixtures, test=mine)`.
+    `[n_classes]` or, of one or two classes, as a combination ID. A class of your own with these two and a `plan` can take the
+    place of a part: `dataclasses.replace(mixtures, test=mine)`.
 
     Attributes:
         plan: One row per mixture, see `mixing.pair`.
@@ -127,20 +129,15 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
         plan["split"] = splits.random(len(plan), config.seed, valid_fraction=config.valid_fraction)
         notes = [dataset.describe()]
     parts = {role: plan[plan["split"] == role].reset_index(drop=True) for role in splits.ROLES}
-    for role in ("train", "test"):
-        if parts[role].empty:
-            raise DatasetError(
-                f"{config.data}: too few clips for {role}: a mixture takes {config.recipe.n_clips}; mix fewer (n_clips), or "
-                "split otherwise"
-            )
+    _check_parts(config, parts, taxonomy)
     fresh_rows = split.rows("train") if config.draws_fresh_pairs else None  # never after a random split
     members = {role: members_of(part) for role, part in parts.items()}
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
-    what = "clips, not mixed" if config.recipe.n_clips == 1 else "mixtures"
     notes.append(
-        f"{what}: {counts}" + ("; new training pairs are drawn every epoch" if config.draws_fresh_pairs else "")
+        f"{_in_words(config.recipe.n_clips)}: {counts}"
+        + ("; new training pairs are drawn every epoch" if config.draws_fresh_pairs else "")
     )
-    notes += _absent_classes(parts, taxonomy)
+    notes += [*_cut_clips(config, clips), *_absent_classes(config, parts, taxonomy)]
     training_side = np.concatenate([members["train"], members["valid"]])
     notes.append(splits.audit(clips, training_side, members["test"]).describe())
     mixtures = Mixtures(
@@ -169,14 +166,45 @@ def _codes(clips: pd.DataFrame, taxonomy: Taxonomy, n_clips: int) -> tuple[bool,
     return bool(sizes.min() >= 1 and n_clips * sizes.max() <= 2), False
 
 
-def _absent_classes(parts: dict[str, pd.DataFrame], taxonomy: Taxonomy) -> list[str]:
-    """Return a note for training and test if they have no mixture of some class."""
+def _check_parts(config: Config, parts: Mapping[str, pd.DataFrame], taxonomy: Taxonomy) -> None:
+    """Refuse parts that nothing can be learned from, chosen by or scored on."""
+    for role, plan in parts.items():
+        if plan.empty and role != "valid":
+            raise DatasetError(
+                f"{config.data}: too few clips for {role}: a mixture takes {config.recipe.n_clips}; mix fewer (n_clips), or "
+                "split otherwise"
+            )
+        if not plan.empty and not sets_of(plan, taxonomy).any():
+            raise DatasetError(f"{config.data}: no clip for {role} has a label; choose other folds, or another split")
+
+
+def _in_words(n_clips: int) -> str:
+    return "clips, not mixed" if n_clips == 1 else "mixtures"
+
+
+def _cut_clips(config: Config, clips: pd.DataFrame) -> list[str]:
+    """Return a note if clips are cut whose labels may be of what is cut off."""
+    slot = config.recipe.slot_seconds
+    cut = int((clips["duration"] > slot + 0.05).sum()) if config.recipe.joint == "slots" else 0
+    if not cut:
+        return []
+    whole = " whole: joint concatenate, or" if config.recipe.n_clips == 1 else ""
+    return [
+        f"{cut:,} of {len(clips):,} clips are longer than a slot of {slot:g} s, and cut;{whole} longer slots (slot_seconds)"
+    ]
+
+
+def _absent_classes(config: Config, parts: Mapping[str, pd.DataFrame], taxonomy: Taxonomy) -> list[str]:
+    """Return notes on what validation, training and test lack."""
     notes = []
+    if parts["valid"].empty and (config.valid_folds or config.valid_fraction > 0):
+        notes.append(
+            "nothing validates: no epoch is chosen, and the threshold stays 0.5; ask for a larger share (valid_fraction)"
+        )
     for role in ("train", "test"):
-        absent = ~sets_of(parts[role], taxonomy).any(axis=0)
-        if absent.any() and "labels" in parts[role]:
-            names = ", ".join(taxonomy.classes[i] for i in np.flatnonzero(absent))
-            notes.append(f"no {role} mixture has {names}")
+        absent = np.flatnonzero(~sets_of(parts[role], taxonomy).any(axis=0))
+        if len(absent) and "labels" in parts[role]:
+            notes.append(f"nothing for {role} has {_some([taxonomy.classes[i] for i in absent])}")
     return notes
 
 
@@ -194,8 +222,8 @@ def check_fits(config: Config, data: Mixtures) -> None:
     """
     if config.head == "combinations" and not data.are_coded:
         raise ConfigurationError(
-            "the head `combinations` is for label sets of one or two classes, and these can have none or more; use the head "
-            "`labels`"
+            f"the head `combinations` is for label sets of one or two classes, and those of {config.recipe.n_clips} of these "
+            "clips can have none, or more; use the head `labels`, or mix fewer clips (n_clips)"
         )
     made_by, wanted = data.made_by, _deciding(config)
     if made_by is not None and made_by != wanted:
@@ -246,6 +274,7 @@ def other_test(
     folds: tuple[int, ...] | None,
     classes: tuple[str, ...],
     *,
+    own: str | None = None,
     progress: bool | None = None,
 ) -> Mixtures:
     """Make test mixtures from clips other than those that the run set apart.
@@ -255,6 +284,7 @@ def other_test(
         data: Another folder of clips; None means the run's.
         folds: Which folds to test on; None means all of them.
         classes: The classes that the network knows.
+        own: The fingerprint of the clips that the run was split from, if known: other clips cannot be audited.
         progress: Show a progress bar; None: only in a terminal.
 
     Returns:
@@ -270,10 +300,8 @@ def other_test(
             f"{where}: a stored set has its own test part; give a folder of clips to test on other folds"
         )
     dataset, cache = open_clips(dataclasses.replace(config, data=where), progress)
-    if dataset.taxonomy.classes != tuple(classes):
-        raise DatasetError(
-            f"{where}: its classes are {', '.join(dataset.taxonomy.classes)}; the network knows {', '.join(classes)}"
-        )
+    fingerprint = _fingerprint(cache.clips)
+    dataset, cache = _in_classes(dataset, cache, classes)
     try:
         rows = splits.rows_in(cache.clips, folds)
     except SplitError as error:
@@ -286,9 +314,9 @@ def other_test(
     recordings = splits.recordings_of(cache.clips)[members]
     known = cache.clips["fold"].notna().all()
     of_folds = f" of fold {', '.join(map(str, folds or splits.folds_of(cache.clips)))}" if known else ""
-    what = "clips, not mixed" if recipe.n_clips == 1 else "mixtures"
-    notes = [dataset.describe(), f"{what}: test {len(plan):,}{of_folds}"]
-    if data is None and config.split != "random":
+    notes = [dataset.describe(), f"{_in_words(recipe.n_clips)}: test {len(plan):,}{of_folds}"]
+    notes += _cut_clips(config, cache.clips)
+    if data is None and config.split != "random" and own in (None, fingerprint):
         roles = clip_split(config, cache.clips).roles
         trained_on = np.flatnonzero(np.isin(roles, ("train", "valid")))
         notes.append(splits.audit(cache.clips, trained_on, members).describe())
@@ -301,7 +329,7 @@ def other_test(
         empty,
         test,
         recordings,
-        _fingerprint(cache.clips),
+        fingerprint,
         notes,
         dataset.root,
         cache.levels,
@@ -309,6 +337,26 @@ def other_test(
         *_codes(cache.clips, dataset.taxonomy, recipe.n_clips),
         splits.recordings_are_known(cache.clips),
     )
+
+
+def _in_classes(dataset: ClipDataset, cache: ClipCache, classes: tuple[str, ...]) -> tuple[ClipDataset, ClipCache]:
+    """Return clips whose classes are numbered as a network does, which may know more classes than they have."""
+    known, taxonomy = dataset.taxonomy.classes, Taxonomy(tuple(classes))
+    if known == taxonomy.classes:
+        return dataset, cache
+    unknown = [name for name in known if name not in classes]
+    if unknown:
+        raise DatasetError(
+            f"{dataset.root}: has classes that the network does not know ({_some(unknown)}); it knows {_some(classes)}"
+        )
+    clips = cache.clips.copy()
+    ids = {name: taxonomy.class_id(name) for name in known}
+    clips["classID"] = clips["class"].map(ids) if "labels" not in clips else np.nan
+    return dataclasses.replace(dataset, taxonomy=taxonomy), dataclasses.replace(cache, clips=clips)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
 
 
 def absolute_place(data: str) -> str:
@@ -358,7 +406,7 @@ def loader(
     """Return batches of a part: in order, or shuffled by a seed and without an incomplete last batch.
 
     The order is fixed before the loader sees it, so that several processes can share one epoch out among them. Mixtures
-    are padded to the length of two full slots, or of a full overlay (in samples, or in frames of a stored log-mel), the
+    are padded to the length of full slots, or of a full overlay (in samples, or in frames of a stored log-mel), the
     longer of what the run is trained on and what the part holds.
 
     Args:
@@ -438,11 +486,14 @@ def _prepare_stored(config: Config) -> Mixtures:
     for role in ("train", "test"):
         if not len(parts[role]):
             raise DatasetError(f"{config.data}: no mixtures for {role}")
+    plans = {role: part.plan for role, part in parts.items()}
+    _check_parts(config, plans, whole.taxonomy)
     counts = ", ".join(f"{role} {len(part):,}" for role, part in parts.items())
     test = plan[plan["split"] == "test"]
     notes = [
         f"{Path(config.data).name}: stored {form} form, made by {whole.configuration['recipe']}",
-        f"mixtures: {counts}",
+        f"{_in_words(config.recipe.n_clips)}: {counts}",
+        *_absent_classes(config, plans, whole.taxonomy),
     ]
     notes.append(storage.audit(plan).describe())
     recordings, are_known = storage.recordings_of(test)

@@ -202,10 +202,15 @@ def evaluate(
     is_known = data in datasets.NAMES  # and its table with it
     table = ("" if is_known else config.table) if table is None else table
     columns = ("" if is_known else config.columns) if columns is None else columns
+    is_assumed = data is not None and (config.table, config.columns) == (table, columns) != ("", "")
     config = dataclasses.replace(config, table=table, columns=columns)
-    mixtures = _test_mixtures(run, config, data, folds=folds, taxonomy=taxonomy, progress=progress)
+    try:
+        mixtures = _test_mixtures(run, config, data, folds=folds, taxonomy=taxonomy, progress=progress)
+    except DatasetError as error:
+        hint = ". Table and columns are those of the run; if these clips have others, say so (--table, --columns)"
+        raise DatasetError(f"{error}{hint if is_assumed else ''}") from error
     if say is not None:
-        say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test mixtures"]))
+        say("\n".join([*mixtures.notes, f"scoring {len(mixtures.test):,} test {config.recipe.noun}"]))
     return evaluate_on(run, mixtures, progress, network=network, metrics=metrics)
 
 
@@ -284,7 +289,8 @@ def _test_mixtures(
     if data is None and config.data not in datasets.NAMES and not Path(config.data).exists():
         raise DatasetError(f"{config.data}: the data of {run} is no longer there; if it has moved, say where (--data)")
     if data is not None or folds is not None:
-        return run_data.other_test(config, data, folds, taxonomy.classes, progress=progress)
+        own = checkpoint["data"]
+        return run_data.other_test(config, data, folds, taxonomy.classes, own=own, progress=progress)
     mixtures = run_data.prepare(config, progress)
     if difference := training.other_data(checkpoint, mixtures):
         raise ConfigurationError(

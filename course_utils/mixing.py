@@ -6,7 +6,8 @@ when a batch asks for it; `storage` writes all rows to disk.
 
 A mixture is of one to four clips, and a clip may carry any number of labels; the label set of a mixture is the union of
 those of its clips. Where it is not two clips with one class each, the plan has the columns `first` … `fourth` as needed,
-and `labels`, the name of the label set, instead of classes and combination; of overlays also `third_snr`, `third_onset` and so on.
+and `labels`, the name of the label set, instead of classes and combination; of overlays also `third_snr`, `third_onset` and
+so on.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def pair(
 ) -> pd.DataFrame:
     """Pair clips: replicate them, shuffle, and join neighbours; or draw all combinations equally often.
 
-    Recipes of three or four clips join as many neighbours; one of a single clip takes every clip once, as it is. If balanced, the numbers of any two combinations differ by at most one, and so do those of any two clips of a class.
+    A recipe of three or four clips joins as many neighbours, and one of a single clip takes every clip once. If balanced, the
+    numbers of any two combinations differ by at most one, and so do those of any two clips of a class.
     Combinations with a class that has no clip are left out. Either way a clip may, rarely, be paired with itself.
 
     Args:
@@ -55,7 +57,7 @@ def pair(
         split: What to write into the column `split`.
 
     Returns:
-        A plan of `len(rows) * replicas // 2` mixtures. With an odd number of clips the last one is left over.
+        A plan of `len(rows) * replicas // n_clips` mixtures; clips that are left over are not used.
 
     Raises:
         ConfigurationError: If pairs should be balanced, and some clips do not have exactly one class.

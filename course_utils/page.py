@@ -23,12 +23,14 @@ from course_utils.features import MelSpectrogram, power_to_db
 from course_utils.files import write_beside
 from course_utils.inference import Evaluation
 from course_utils.mixing import SIDES, LazyMixtures, level_columns, members_of
+from course_utils.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WORST = 10  # mixtures that are shown
+CLASSES = 30  # that pictures show at the most
 HEARD = 20  # seconds of a mixture that its player plays at most; even of noise, this many fit into one
 WIDTH = 5.2  # of most pictures, in inches: two fit side by side, and one can be read on a telephone
 
@@ -95,8 +97,8 @@ def write_html(result: Evaluation, path: Path | str, title: str) -> None:
     network = f"CNN10 of width {config.width}" if config.model == "cnn10" else "CRNN"
     scored = f"A {network}, which gives a probability to {knows}, was scored on "
     n_clips = config.recipe.n_clips
-    sounds = {1: "clips", 2: "mixtures of two sounds each"}.get(n_clips, f"mixtures of {n_clips} sounds each")
-    scored += f"{report['mixtures']:,} {sounds}"
+    of_each = {1: "", 2: " of two sounds each"}.get(n_clips, f" of {n_clips} sounds each")
+    scored += f"{report['mixtures']:,} {config.recipe.noun}{of_each}"
     lead = "; ".join([scored, *(note for note in result.notes if note.startswith("audit"))])
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -105,7 +107,7 @@ def write_html(result: Evaluation, path: Path | str, title: str) -> None:
         *_score_tables(report),
         "<h2>Class by class</h2>",
         *_pictures(result),
-        f"<h2>The {min(WORST, report['mixtures'])} worst {'clips' if n_clips == 1 else 'mixtures'}</h2>",
+        f"<h2>The {min(WORST, report['mixtures'])} worst {config.recipe.noun}</h2>",
         *_worst_mixtures(result),
     ]
     page = (
@@ -150,6 +152,8 @@ def _score_tables(report: dict) -> Iterable[str]:
         if names:
             yield f"<p>No test mixture has these {kind}, which are left out: {escape(', '.join(names))}.</p>"
     meanings = _MEANINGS if "combinations" in report else _MEANINGS | _OF_LABEL_SETS
+    if report["intervals_over"] == "clips":
+        meanings = meanings | {"95 % interval": _MEANINGS["95 % interval"].replace("recordings", "clips")}
     words = "".join(f"<div><dt>{word}</dt><dd>{meaning}</dd></div>" for word, meaning in meanings.items() if meaning)
     yield f"<dl>{words}</dl>"
 
@@ -159,8 +163,14 @@ def _pictures(result: Evaluation) -> Iterable[str]:
     truth, scores = result.scores.multi_hot, result.scores.label_scores
     taxonomy, threshold = result.mixtures.taxonomy, result.report["threshold"]
     yield f"<p>A class counts as named from a probability of {threshold:.2f} on.</p>"
-    yield '<div class="pictures">'
     known = {name: values for name, values in result.report["per_class"].items() if values["positives"]}
+    if len(known) > CLASSES:
+        ranked = sorted(known, key=lambda name: known[name]["average_precision"])
+        known = {name: known[name] for name in [*ranked[: -CLASSES // 2 - 1 : -1], *ranked[: CLASSES // 2][::-1]]}
+        yield f"<p>The pictures show {len(known)} of {taxonomy.n_classes} classes: half of them have the highest average "
+        yield "precision, half the lowest.</p>"
+    columns = {label: taxonomy.class_id(label) for label in known}
+    yield '<div class="pictures">'
     for key, name in (("precision", "precision"), ("recall", "recall"), ("average_precision", "average precision")):
         values = {label: numbers[key] for label, numbers in known.items()}
         best, worst = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
@@ -171,16 +181,17 @@ def _pictures(result: Evaluation) -> Iterable[str]:
             alt=f"Bars, {name}: {', '.join(f'{label} {value:.2f}' for label, value in values.items())}.",
             see=f"{best} has the highest {name}, {values[best]:.2f}, and {worst} the lowest, {values[worst]:.2f}.",
         )
-    matrix = evaluation.label_confusion(truth, scores >= threshold)
+    some = Taxonomy(tuple(known)) if len(known) == CLASSES else taxonomy
+    rows = list(columns.values()) if len(known) == CLASSES else list(range(taxonomy.n_classes))
+    matrix = evaluation.label_confusion(truth, scores >= threshold)[np.ix_(rows, rows)]
     yield _figure(
         "Which class is mistaken for which",
-        partial(plots.confusion, matrix, taxonomy),
-        (2.6 + 0.36 * taxonomy.n_classes, 1.7 + 0.36 * taxonomy.n_classes),
+        partial(plots.confusion, matrix, some),
+        (2.6 + 0.36 * some.n_classes, 1.7 + 0.36 * some.n_classes),
         alt="Table of class by class: recall on the diagonal, and off it what was named where a class was missed.",
         see="a bright cell off the diagonal is a class (its column) that is often named where another (its row) is missed; "
         "the diagonal is the recall.",
     )
-    columns = {label: taxonomy.class_id(label) for label in known}
     curves = {label: evaluation.precision_recall_curve(truth[:, c], scores[:, c]) for label, c in columns.items()}
     yield _figure(
         "Precision against recall",
@@ -246,8 +257,8 @@ def _worst_mixtures(result: Evaluation) -> Iterable[str]:
                 sample_rate=result.config.sample_rate,
             ),
             (WIDTH, 1.9),
-            alt=f"Log-mel of {' and '.join(label for _, label in clips)}.",
-            see=f"{_order_in_words(clips, mixture)}; bright is loud, low frequencies are below.",
+            alt=f"Log-mel of {', '.join(label for _, label in clips)}.",
+            see=f"{_order_in_words(clips, mixture)}bright is loud, low frequencies are below.",
         )
         if has_sound:
             rate = result.config.sample_rate
@@ -271,12 +282,14 @@ def _clips_of(test: Part, row: int) -> list[tuple[str, str]]:
 
 
 def _order_in_words(clips: list[tuple[str, str]], mixture: pd.Series) -> str:
-    """Say where the clips of a mixture are in its picture."""
+    """Say where the clips of a mixture are in its picture; nothing of a single clip."""
+    if len(clips) == 1:
+        return ""
     says = [f"{clips[0][1]} begins at the left"]
     for side, (_, label) in zip(SIDES[1:], clips[1:], strict=False):
         onset = level_columns(side)[1]
         says.append(f"{label} " + (f"comes in after {mixture[onset]:.1f} s" if onset in mixture else "follows it"))
-    return ", and ".join(says)
+    return ", and ".join(says) + "; "
 
 
 def _table(name: str, heads: list[str], rows: list[list[str]]) -> str:

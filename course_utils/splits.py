@@ -107,12 +107,13 @@ def official(
     are in two folds. Their clips on the training side are dropped when the other fold is tested.
 
     Args:
-        clips: The table of clips, with the columns `fold`, `fsID` and `classID`.
+        clips: The table of clips, with the columns `fold`, `fsID`, and `classID` or `labels`.
         test_folds: Folds to test on.
         valid_folds: Folds to validate on; if none, a share of the training recordings validates.
         train_folds: Folds to train on; None means all that are not named.
         valid_fraction: The share of the training recordings of each class that validates, at least one of a class
-            that has two or more, unless the share is 0.
+            that has two or more, unless the share is 0. Of label sets, this is so wherever no other class would lose its
+            last recording by it.
         seed: Which recordings validate.
 
     Returns:
@@ -239,7 +240,10 @@ def stratified(clips: pd.DataFrame, seed: int, *, test_fraction: float = 0.2, va
 
 
 def _stratify(clips: pd.DataFrame, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of every clip, 0 … len(shares) − 1, in which every class has about its share."""
+    """Return the part of every clip, 0 … len(shares) − 1, in which every class has about its share.
+
+    The first part, which trains, gives each other part at least one recording of every class of which it has two.
+    """
     _, recording = np.unique(recordings_of(clips), return_inverse=True)
     per_clip = np.column_stack([np.ones(len(clips), np.int64), *(rows for _, rows in _rows_of_classes(clips))])
     counts = np.zeros((recording.max() + 1, per_clip.shape[1]), np.int64)  # of clips, and of clips with each class
@@ -260,7 +264,22 @@ def _stratify(clips: pd.DataFrame, shares: np.ndarray, rng: np.random.Generator)
             wanted = wanted[lacking[wanted, 0] >= lacking[wanted, 0].max() - 1e-9]
             part[one] = rng.choice(wanted)
             lacking[part[one]] -= counts[one]
+    for other in range(1, len(shares)):
+        if shares[other] > 0:
+            _give_every_class(part, counts, other)
     return part[recording]
+
+
+def _give_every_class(part: np.ndarray, counts: np.ndarray, other: int) -> None:
+    """Move recordings from part 0 to another until that has every class it can have, and one clip at the least."""
+    for column in [*np.argsort(counts[:, 1:].sum(axis=0), kind="stable") + 1, 0]:  # rare classes first; then any clip
+        if counts[part == other, column].any():
+            continue
+        recordings_left = (counts[part == 0] > 0).sum(axis=0)
+        takes_the_last = ((counts > 0) & (recordings_left < 2)).any(axis=1)
+        can_go = np.flatnonzero((part == 0) & (counts[:, column] > 0) & ~takes_the_last)
+        if len(can_go):
+            part[can_go[counts[can_go, 0].argmin()]] = other
 
 
 def recordings_of(clips: pd.DataFrame) -> np.ndarray:
@@ -347,12 +366,20 @@ def thin(split: ClipSplit, clips: pd.DataFrame, share: float, seed: int) -> Clip
     if not 0 < share <= 1:
         raise SplitError(f"share must be above 0 and at most 1, not {share}")
     rng, roles, recording = np.random.default_rng([seed, 5]), split.roles.copy(), recordings_of(clips)
-    is_kept = np.zeros(len(clips), dtype=bool)
-    groups = [has_class for _, has_class in _rows_of_classes(clips, split.rows("train"))]
-    unlabelled = (roles == "train") & ~np.any(groups, axis=0)
-    for has_class in [*groups, unlabelled]:
-        recordings = rng.permutation(np.unique(recording[has_class]))
-        is_kept |= has_class & np.isin(recording, recordings[: max(round(len(recordings) * share), 1)])
+    is_kept, groups = np.zeros(len(clips), dtype=bool), list(_rows_of_classes(clips, split.rows("train")))
+    if (
+        "labels" in clips
+    ):  # a recording has several classes: the first ones in one order, and the first one of each class
+        order = rng.permutation(np.unique(recording[roles == "train"]))
+        places = {one: place for place, one in enumerate(order)}
+        place = np.array([places.get(one, len(order)) for one in recording])
+        is_kept = place < max(round(len(order) * share), 1)
+        for _, has_class in groups:
+            is_kept |= place == place[has_class].min()
+    else:
+        for _, has_class in groups:
+            recordings = rng.permutation(np.unique(recording[has_class]))
+            is_kept |= has_class & np.isin(recording, recordings[: max(round(len(recordings) * share), 1)])
     roles[(roles == "train") & ~is_kept] = ""
     return ClipSplit(roles, split.dropped)
 

@@ -1,6 +1,6 @@
 """The two stored forms of mixtures, as the student report made them: written so that a run may be stopped, checked when read.
 
-A stored set is a folder: `plan.csv`, one row per mixture with the metadata of both clips, its file and that file's
+A stored set is a folder: `plan.csv`, one row per mixture with the metadata of its clips, its file and that file's
 checksum; the files, either shards of log-mels or one WAV file per mixture; and `set.json`, written last, which says what
 the set was made with. A folder without `set.json` is an unfinished set; `checksums.txt` lists its finished files.
 """
@@ -41,6 +41,7 @@ _CENTIBEL = 100  # stored log-mels are int16 in hundredths of a decibel
 _OF_UNFINISHED = ("unfinished.json", "checksums.txt", ".lock")
 _TABLES = ("set.json", "plan.csv", *_OF_UNFINISHED)  # with these folders, all of a set
 _FOLDERS = ("shards", "wav")
+_TEXTS = ("slice_file_name", "class", "labels")  # of a clip
 _AGAIN = "make the set again, with --overwrite"
 _DEFAULT_MEL = {name: value.default for name, value in inspect.signature(MelSpectrogram).parameters.items()}
 
@@ -229,8 +230,9 @@ class StoredMixtures(Dataset):
         self.configuration = read_configuration(self.folder)
         self.taxonomy = Taxonomy(tuple(self.configuration["classes"]))
         plan = self._checked("plan.csv", self.configuration["plan_checksum"])
-        texts = {"split": str, "checksum": str, "labels": str} | {f"{side}_labels": str for side in SIDES}
-        self._hold(pd.read_csv(plan, dtype=texts, keep_default_na=False, na_values=["NaN"]))
+        texts = ["split", "checksum", "labels", *(f"{side}_{name}" for side in SIDES for name in _TEXTS)]
+        unknown = {f"{side}_{name}": ["NaN"] for side in SIDES for name in COLUMNS if name not in _TEXTS}
+        self._hold(pd.read_csv(plan, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=unknown))
         self._mels = self._read_shards() if self.configuration["form"] == "mel" else []
 
     def __len__(self) -> int:

@@ -210,7 +210,7 @@ def _usable(base: Config, trials: int, progress: bool | None) -> run_data.Mixtur
     data = run_data.prepare(base, progress)
     if not len(data.valid):
         raise ConfigurationError(
-            f"{base.data}: no mixtures for validation, by which a sweep chooses; ask for a valid_fraction above 0, or for "
+            f"{base.data}: no mixtures for validation, by which a sweep chooses; ask for a larger valid_fraction, or for "
             "valid_folds"
         )
     return data

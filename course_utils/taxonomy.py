@@ -212,7 +212,13 @@ class Taxonomy:
         return rows
 
     def name(self, combination: int) -> str:
-        """Return a readable name: `dog_bark + siren`, or `siren + siren` for two clips of one class."""
+        """Return a readable name: `dog_bark + siren`, or `siren + siren` for two clips of one class.
+
+        Raises:
+            ValueError: If it is not one combination ID; the name of a label set is `set_name`'s.
+        """
+        if np.ndim(combination):
+            raise ValueError("a combination ID is one number; set_name gives the name of a label set")
         return JOINS.join(self.classes[i] for i in self.pair(combination))
 
     def from_name(self, name: str) -> int:

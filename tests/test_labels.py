@@ -12,6 +12,7 @@ import torch
 from sklearn import metrics as sk
 from typer.testing import CliRunner
 
+from conftest import make_dataset
 from course_utils import audio, datasets, evaluation, inference, mixing, page, splits, storage, training
 from course_utils import data as run_data
 from course_utils.__main__ import app
@@ -72,7 +73,7 @@ def several(tmp_path):
     for number in range(40):
         audio.write(tmp_path / f"{number}.wav", 0.1 * rng.standard_normal(11_025))
         labels = names[number % len(names)]
-        rows.append({"file": f"{number}.wav", "recording": number // 2, "fold": number % 3, "labels": labels})
+        rows.append({"file": f"{number}.wav", "recording": number // 2, "fold": number // 2 % 3, "labels": labels})
     pd.DataFrame(rows).to_csv(tmp_path / "clips.csv", index=False)
     return open_folder(tmp_path)
 
@@ -116,7 +117,10 @@ def test_any_layout_works_at_the_command_line_mixed_stored_and_unmixed(layout, t
     tiny = ["--width", 2, "--epochs", 1, "--batch-size", 8, "--accelerator", "cpu"]
     call("mix", *where, *split, *mel, "--slot-seconds", 0.5, "--n-clips", 3, "--out", tmp_path / "set")
     call("train", "--data", tmp_path / "set", "--out", tmp_path / "stored", *tiny)
-    found = json.loads(call("evaluate", "--run", tmp_path / "stored", "--json").stdout)
+    found = json.loads(
+        call("evaluate", "--run", tmp_path / "stored", "--json", "--report", tmp_path / "set.html").stdout
+    )
+    assert "worst mixtures" in (tmp_path / "set.html").read_text(encoding="utf-8")
     assert 0 < found["mAP"] <= 1 and "combinations" not in found and found["ranking"]["coverage_error"] >= 0
     call("train", *where, *split, *mel, "--n-clips", 1, "--slot-seconds", 0.5, "--out", tmp_path / "unmixed", *tiny)
     said = call("evaluate", "--run", tmp_path / "unmixed", "--report", tmp_path / "report.html").output
@@ -143,7 +147,9 @@ def test_the_columns_are_given_once_and_may_be_others_for_other_clips(tmp_path):
     clips.to_csv(tmp_path / "moved" / "other.csv", index=False)
     told = {"table": "other.csv", "columns": "file=sound,labels=tags"}
     assert inference.evaluate(tmp_path / "run", data=str(tmp_path / "moved"), **told, progress=False).report == own
-    with pytest.raises(DatasetError):
+    with pytest.raises(
+        DatasetError, match=r"no table train_curated.csv. .*\. Table and columns are those of the run; if"
+    ):
         inference.evaluate(tmp_path / "run", data=str(tmp_path / "moved"), progress=False)
 
 
@@ -154,6 +160,54 @@ def test_columns_that_cannot_be_read_say_how_to_write_them(text):
     assert (
         names_of_columns(" file = a b , labels=c=d ") == {"file": "a b", "labels": "c=d"} and names_of_columns("") == {}
     )
+
+
+def test_other_clips_may_lack_some_of_the_classes_and_have_none_besides(tmp_path):
+    for name, classes in (
+        ("all", ("dog", "rain", "siren", "wind")),
+        ("some", ("dog", "siren")),
+        ("else", ("cat", "dog")),
+    ):
+        table, columns = layouts.esc50(tmp_path / name, classes)
+    where = {"table": table, "columns": in_one_line(columns)}
+    config = Config(str(tmp_path / "all"), **where, test_folds=(5,), recipe=HALF, **SMALL)
+    training.train(config, tmp_path / "run", progress=False)
+    result = inference.evaluate(tmp_path / "run", data=str(tmp_path / "some"), progress=False)
+    truth = result.scores.multi_hot
+    assert truth.shape[1] == 4 and truth.any(axis=0).tolist() == [True, False, True, False]
+    assert result.report["without_positives"]["labels"] == ["rain", "wind"]
+    with pytest.raises(
+        DatasetError, match=r"has classes that the network does not know \(cat\); it knows dog, rain, siren"
+    ):
+        inference.evaluate(tmp_path / "run", data=str(tmp_path / "else"), progress=False)
+
+
+def test_with_other_folds_in_the_table_the_audit_says_nothing_of_the_training(tmp_path):
+    table, columns = layouts.esc50(tmp_path / "mine")
+    config = Config(
+        str(tmp_path / "mine"), table=table, columns=in_one_line(columns), test_folds=(5,), recipe=HALF, **SMALL
+    )
+    training.train(config, tmp_path / "run", progress=False)
+    same = inference.evaluate(tmp_path / "run", folds=(5,), progress=False)
+    assert same.notes[-1] == "audit: none of 12 test items shares a recording with training"
+    clips = pd.read_csv(tmp_path / "mine" / table)
+    clips.assign(fold=clips["fold"] % 5 + 1).to_csv(tmp_path / "mine" / "other.csv", index=False)
+    other = inference.evaluate(tmp_path / "run", table="other.csv", folds=(5,), progress=False)
+    assert other.notes[-1] == "audit: what these clips share with the training of this run is not known"
+
+
+def test_a_page_of_many_classes_shows_the_best_and_the_worst(tmp_path):
+    names = tuple(f"class number {i} with a long name" for i in range(40))
+    make_dataset(tmp_path / "many", folds=2, recordings=2, slices=1, classes=names)
+    config = Config(str(tmp_path / "many"), test_folds=(2,), recipe=ONE, **SMALL | {"epochs": 1})
+    training.train(config, tmp_path / "run", progress=False)
+    result = inference.evaluate(tmp_path / "run", progress=False)
+    page.write_html(result, tmp_path / "report.html", "Forty classes")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The pictures show 30 of 40 classes" in html and "worst clips" in html and "begins at the left" not in html
+    ranked = sorted(result.report["per_class"].items(), key=lambda item: item[1]["average_precision"])
+    shown = html.split("Bars, average precision: ")[1].split('"')[0]
+    assert ranked[0][0] in shown and ranked[-1][0] in shown and shown.count("class number") == 30
 
 
 # --- label sets and combinations --------------------------------------------------------------------------------------
@@ -269,6 +323,21 @@ def test_a_clip_that_is_not_mixed_occurs_once_whatever_the_replicas(cache):
     )
 
 
+def test_clips_that_are_not_mixed_are_cut_to_a_slot_and_said_to_be_or_taken_whole(several):
+    recipe = dataclasses.replace(ONE, slot_seconds=0.3)
+    config = Config(str(several.root), split="stratified", recipe=recipe, **SMALL)
+    cut = run_data.prepare(config, progress=False)
+    says = "40 of 40 clips are longer than a slot of 0.3 s, and cut; whole: joint concatenate, or longer slots (slot_seconds)"
+    assert says in cut.notes and len(cut.test[0][0]) == round(0.3 * 22_050)
+    whole = run_data.prepare(
+        dataclasses.replace(config, recipe=dataclasses.replace(recipe, joint="concatenate")), progress=False
+    )
+    assert len(whole.test[0][0]) == 11_025 and not any("cut" in note for note in whole.notes)
+    assert not any(
+        "cut" in note for note in run_data.prepare(dataclasses.replace(config, recipe=ONE), progress=False).notes
+    )
+
+
 def test_clips_laid_over_the_first_have_their_own_snr_over_it_and_onset():
     rng = np.random.default_rng(0)
     clips = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in (2000, 1000, 500)]
@@ -356,6 +425,22 @@ def test_a_stored_set_of_label_sets_gives_back_what_was_mixed(several, tmp_path,
     assert are_known and np.array_equal(recordings, cache.clips["fsID"].to_numpy()[members_of(plan)])
 
 
+def test_labels_and_files_with_names_that_look_like_numbers_or_nothing_are_stored_as_they_are(tmp_path):
+    rows = [("007", "NaN"), ("08", "1, NaN"), ("9", ""), ("10", "1"), ("11", "NA"), ("12", "1")]
+    for name, _ in rows:
+        audio.write(tmp_path / "clips" / f"{name}.wav", np.full(11_025, 0.1))
+    pd.DataFrame(rows, columns=["file", "labels"]).to_csv(tmp_path / "clips" / "t.csv", index=False)
+    data = open_folder(tmp_path / "clips")
+    cache, recipe = ClipCache.open(data, progress=False), dataclasses.replace(HALF, shuffle=False, replicas=1)
+    plan = pair(cache.clips, np.arange(6), data.taxonomy, recipe, rng=np.random.default_rng(0), split="test")
+    storage.write_set(tmp_path / "set", "wav", cache, plan, taxonomy=data.taxonomy, recipe=recipe, progress=False)
+    stored = storage.StoredMixtures(tmp_path / "set")
+    assert data.taxonomy.classes == ("1", "NA", "NaN") and stored.plan["labels"].tolist() == ["1 + NaN", "1", "1 + NA"]
+    assert stored.plan["first_slice_file_name"].tolist() == ["007", "9", "11"]
+    assert stored.plan["first_class"].tolist() == ["NaN", "", "NA"]
+    assert all(torch.equal(stored[row][1], torch.from_numpy(sets_of(plan, data.taxonomy)[row])) for row in range(3))
+
+
 # --- what was made before ---------------------------------------------------------------------------------------------
 
 
@@ -441,6 +526,44 @@ def test_the_validation_part_of_label_sets_has_every_class(several):
     assert several.label_sets[split.rows("valid")].any(axis=0).all()
 
 
+@pytest.mark.parametrize("n", [6, 22, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_part_of_label_sets_has_a_clip_of_every_class_that_can_be_spared(n, seed):
+    """Of a class of which training has two recordings, one validates, unless another class would lose its last."""
+    rng = np.random.default_rng(seed)
+    taxonomy = Taxonomy(tuple("abcdef"))
+    sets = rng.random((n, 6)) < 0.3
+    clips = pd.DataFrame({"fsID": range(n), "fold": 1, "labels": [taxonomy.set_name(row) for row in sets]})
+    clips = pd.concat([clips, clips.assign(fold=2, fsID=clips["fsID"] + n)], ignore_index=True)
+    split = splits.official(clips, [2])
+    train, valid = sets[split.rows("train")], sets[split.rows("valid")]
+    assert len(valid) >= 1 and train.any(axis=0).tolist() == sets.any(axis=0).tolist()
+    for column in np.flatnonzero(~valid.any(axis=0)):
+        for row in np.flatnonzero(train[:, column]):
+            assert (train[:, train[row]].sum(axis=0) < 2).any()
+
+
+def test_parts_in_which_nothing_has_a_label_are_refused(several):
+    table = pd.read_csv(several.root / "clips.csv", keep_default_na=False)
+    config = Config(str(several.root), valid_folds=(1,), test_folds=(2,), recipe=ONE, **SMALL)
+    for fold, role in ((1, "valid"), (2, "test")):
+        table.assign(labels=table["labels"].where(table["fold"] != fold, "")).to_csv(
+            several.root / "clips.csv", index=False
+        )
+        with pytest.raises(DatasetError, match=f"no clip for {role} has a label; choose other folds, or another split"):
+            run_data.prepare(config, progress=False)
+
+
+def test_a_share_of_clips_with_many_labels_is_hardly_more_than_the_share():
+    rng, taxonomy = np.random.default_rng(0), Taxonomy(tuple(f"class{i}" for i in range(20)))
+    sets = np.argsort(rng.random((400, 20)), axis=1) < 5
+    clips = pd.DataFrame({"fsID": range(400), "labels": [taxonomy.set_name(row) for row in sets]})
+    whole = splits.ClipSplit(np.array(["train"] * 400, dtype=object), clips.iloc[:0])
+    for share in (0.05, 0.25, 0.5):
+        rows = splits.thin(whole, clips, share, seed=0).rows("train")
+        assert 400 * share <= len(rows) <= 400 * share + 2 and sets[rows].any(axis=0).all()
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
 def test_a_share_of_label_sets_is_part_of_a_larger_share(several, share):
     clips, whole = several.clips, splits.official(several.clips, [2])
@@ -465,7 +588,7 @@ def test_a_part_with_too_few_clips_to_mix_is_refused(several):
     ("options", "says"),
     [
         (["--n-clips", 1, "--replicas", 2], "--replicas is for mixtures; with --n-clips 1 nothing is mixed"),
-        (["--n-clips", 1, "--joint", "slots"], "--joint is for mixtures"),
+        (["--n-clips", 1, "--equalize-energy"], "--equalize-energy is for mixtures"),
         (["--n-clips", 7], "n_clips must be at least 1 and at most 4, not 7"),
         (
             ["--n-clips", 3, "--head", "combinations", "--test-folds", 3],

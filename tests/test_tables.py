@@ -123,7 +123,7 @@ def test_labels_are_separated_in_many_ways(tmp_path, cell):
 def test_the_separator_is_that_of_the_column(tmp_path):
     text = "file\tlabels\na\tBass guitar, electric + Hi-hat\nb\tBass guitar, electric\n"
     assert labels(tmp_path, text) == ["Bass guitar, electric + Hi-hat", "Bass guitar, electric"]
-    assert labels(tmp_path, 'file,labels\na,"x;y,z|u"\nb,"y,z"\n') == ["u + x;y,z", "y,z"]
+    assert labels(tmp_path, 'file,labels\na,"x;y,z|u"\nb,"v,w"\n') == ["u + x;y,z", "v,w"]
     assert labels(tmp_path, 'file\tlabels\na\t["u, v", "w"]\nb\tx;y\nc\t[]\n') == ["u, v + w", "x + y", ""]
 
 
@@ -142,9 +142,32 @@ def test_one_label_per_clip_is_a_class_per_clip(tmp_path):
     assert table["classID"].tolist() == [1, 0]  # by the alphabet
 
 
+def test_names_with_a_separator_are_kept_whole_in_lists_in_quotes_and_where_a_row_is_a_label(tmp_path):
+    speech = "Male speech, man speaking"
+    text = f"file\tlabels\na\t['{speech}', 'Dog']\nb\t('Dog', 'Cat')\nc\tCat, Dog\n"
+    assert labels(tmp_path, text) == [f"Dog + {speech}", "Cat + Dog", "Cat + Dog"]
+    (tmp_path / "q.csv").write_text(f'file\tlabels\na\t"""{speech}"",Dog"\nb\tDog,Cat\n', encoding="utf-8")
+    assert read_metadata(tmp_path / "q.csv")["labels"].tolist() == [f"Dog + {speech}", "Cat + Dog"]
+    assert labels(tmp_path, f"file\tlabels\na\t{speech}\na\tDog\nb\tDog\n") == [f"Dog + {speech}", "Dog"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'file,class,classID\na.wav,"dog,siren",0\nb.wav,dog,1\n',
+        "file,class\na.wav,dog;siren\nb.wav,siren\n",
+        'file,labels\na,dog;siren\nb,"dog,rain"\n',
+        "file,labels\na,dog|siren\na,dog\n",
+    ],
+)
+def test_several_labels_that_would_become_one_class_are_refused(tmp_path, text):
+    with pytest.raises(DatasetError, match=r"'dog.\w+' seems to be several labels, .* use one separator in all of it$"):
+        read(tmp_path, text)
+
+
 def test_a_class_is_never_split_unless_it_is_given_as_labels(tmp_path):
     text = 'file,class,classID\na.wav,"dog,siren",0\nb.wav,dog,1\n'
-    assert read(tmp_path, text)["class"].tolist() == ["dog,siren", "dog"]
+    assert read(tmp_path, text, {"class": "class"})["class"].tolist() == ["dog,siren", "dog"]
     assert labels(tmp_path, text, {"labels": "class"}) == ["dog + siren", "dog"]
     text = "file,labels,kind\na.wav,loud,dog\nb.wav,soft,cat\n"
     assert read(tmp_path, text, {"class": "kind"})["class"].tolist() == ["dog", "cat"]  # what is given goes first

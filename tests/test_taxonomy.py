@@ -127,6 +127,8 @@ def test_label_sets_have_names_in_the_order_of_the_classes():
     assert ABC.has_combination(sets).tolist() == [False, True, True, False]
     with pytest.raises(ValueError, match=r"^no class 'd'; the classes are a, b, c$"):
         ABC.from_set_names(["a + d"])
+    with pytest.raises(ValueError, match=r"^a combination ID is one number; set_name gives the name of a label set$"):
+        ABC.name(sets[1])
     with pytest.raises(ValueError, match=r"^one label set is \[3\]"):
         ABC.set_name([sets[0]])
     with pytest.raises(ValueError, match=r"^a class name may not hold ' \+ '"):

@@ -51,7 +51,12 @@ class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Devi
                 "other"
             )
         columns = names_of_columns(self.columns) or None
-        present = folds_of_clips(datasets.load(self.data, table=self.table or None, columns=columns).clips)
+        clips = datasets.load(self.data, table=self.table or None, columns=columns).clips
+        if clips["fold"].isna().any():
+            raise ConfigurationError(
+                f"{self.data}: no folds, which crossval tests one after the other; name a column for them (--columns fold=…)"
+            )
+        present = folds_of_clips(clips)
         reports = {}
         for fold in folds_of(self.folds, "folds") or tuple(present):
             others = ",".join(str(f) for f in present if f != fold)
@@ -59,7 +64,7 @@ class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Devi
             run = self.out / f"fold{fold}"
             if not train_run(config, run, quiet=self.as_json):
                 raise typer.Exit(130)
-            reports[fold] = evaluate_run(run, None, None, quiet=True)
+            reports[fold] = evaluate_run(run, None, None, quiet=True).report
             typer.echo(f"fold {fold}: {headline(reports[fold])}", err=self.as_json)
         summary = _summary(reports)
         files.write_json(self.out / "crossval.json", summary)

@@ -6,6 +6,7 @@ defaults and descriptions are those of `Config` and `Recipe`.
 
 import dataclasses
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -200,7 +201,7 @@ def refuse_ignored(options: dict[str, Any], context: typer.Context) -> None:
                     f"{flag(name)} is only for --{choice} {value}; with {chosen} it would do nothing, so leave it out"
                 )
     if options.get("n_clips") == 1:
-        for name in ("replicas", "shuffle", "joint", "equalize_energy"):
+        for name in ("replicas", "shuffle", "equalize_energy"):
             if is_given(name, context):
                 raise ConfigurationError(
                     f"{flag(name)} is for mixtures; with --n-clips 1 nothing is mixed, so leave it out"
@@ -224,7 +225,7 @@ def as_given(command: Any) -> list[str]:
     for name, value in options_of(command).items():
         if is_given(name, command.context):
             switch = {True: flag(name), False: f"--no-{name.replace('_', '-')}"}
-            given.append(switch[value] if isinstance(value, bool) else f"{flag(name)} {value}")
+            given.append(switch[value] if isinstance(value, bool) else f"{flag(name)} {shlex.quote(str(value))}")
     return given
 
 

@@ -28,7 +28,9 @@ from course_utils.cli.shared import app, plain_errors
 from course_utils.configuration import Config, ConfigurationError
 
 if TYPE_CHECKING:
-    from course_utils.inference import Prediction
+    from course_utils.inference import Evaluation, Prediction
+
+_WIDEST = 40  # characters of a class in a table
 
 
 @app.command("mix")
@@ -79,7 +81,7 @@ class Mix(LogMelOptions, MixingOptions, SplitOptions, Places):
             typer.echo(says, err=True)
             raise typer.Exit(130) from None
         size = sum(file.stat().st_size for file in self.out.rglob("*") if file.is_file())
-        typer.echo(f"{len(plan):,} mixtures, {size / 1e6:.0f} MB, in {self.out}")
+        typer.echo(f"{len(plan):,} {config.recipe.noun}, {size / 1e6:.0f} MB, in {self.out}")
 
 
 @app.command("train")
@@ -122,7 +124,7 @@ def evaluate(
             quiet=as_json,
             page=report,
         )
-        typer.echo(files.as_json(found) if as_json else _table(found))
+        typer.echo(files.as_json(found.report) if as_json else _table(found.report, found.config.recipe.noun))
 
 
 @app.command()
@@ -199,8 +201,8 @@ def evaluate_run(
     table: str | None = None,
     columns: str | None = None,
     page: Path | None = None,
-) -> dict:
-    """Score a run, write its results beside it, and a page if asked for; return the report."""
+) -> "Evaluation":
+    """Score a run, write its results beside it, and a page if asked for."""
     from course_utils import inference
     from course_utils.files import write_json
 
@@ -217,13 +219,13 @@ def evaluate_run(
 
         html.write_html(found, page, f"Evaluation of {run.resolve().name}{other}")
         typer.echo(f"report: {page}", err=quiet)
-    return found.report
+    return found
 
 
 def _in_words(prediction: "Prediction") -> str:
     heard = ", ".join(prediction.labels) or "none of the classes"
     lines = [f"{prediction.path}, {prediction.seconds:.1f} s: {heard}"]
-    lines += [f"  {name:20s} {value:.2f}" for name, value in list(prediction.probabilities.items())[:5]]
+    lines += [f"  {_fitted(name, 20)} {value:.2f}" for name, value in list(prediction.probabilities.items())[:5]]
     for row in prediction.timeline.to_dict("records"):
         start, end = row.pop("start"), row.pop("end")
         top = sorted(row.items(), key=lambda item: -item[1])[:2]
@@ -254,31 +256,39 @@ def headline(report: dict) -> str:
     return f"mAP {report['mAP']:.3f}, macro F1 {macro['f1']:.3f}, exact match {report['exact_match']:.3f}"
 
 
-def _table(report: dict) -> str:
+def _fitted(name: str, width: int) -> str:
+    """Return a name in so many characters."""
+    return f"{name:{width}s}" if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def _table(report: dict, noun: str) -> str:
+    width = min(max(22, *map(len, report["per_class"])), _WIDEST)
+
     def row(name: str, value: float, key: str, baseline: str) -> str:
         low, high = report["intervals"][key]
         others = "  ".join(f"{b[baseline]:13.3f}" for b in report["baselines"].values())
-        return f"  {name:22s} {value:6.3f}  [{low:.3f}, {high:.3f}]  {others}"
+        return f"  {name:{width}s} {value:6.3f}  [{low:.3f}, {high:.3f}]  {others}"
 
     heads = "  ".join(f"{name.replace('_', ' '):>13s}" for name in report["baselines"])
     lines = [
-        f"{report['mixtures']:,} mixtures".ljust(33) + f"{'95 % interval':14s}  {heads}",
+        f"{report['mixtures']:,} {noun}".ljust(width + 11) + f"{'95 % interval':14s}  {heads}",
         row("exact match", report["exact_match"], "exact_match", "exact_match"),
         row("mAP", report["mAP"], "mAP", "mAP"),
         row("macro F1", report["labels"]["macro"]["f1"], "labels.macro.f1", "macro_f1"),
         "  " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in report["ranking"].items()),
         "",
-        f"  {'':22s} {'precision':>9s} {'recall':>9s} {'F1':>9s} {'AP':>9s} {'positives':>9s}",
+        f"  {'':{width}s} {'precision':>9s} {'recall':>9s} {'F1':>9s} {'AP':>9s} {'positives':>9s}",
     ]
     for title in ("labels", "combinations"):
         for kind, values in report.get(title, {}).items():
             lines.append(
-                f"  {title + ', ' + kind:22s} " + " ".join(f"{values[k]:9.3f}" for k in ("precision", "recall", "f1"))
+                f"  {title + ', ' + kind:{width}s} "
+                + " ".join(f"{values[k]:9.3f}" for k in ("precision", "recall", "f1"))
             )
     for name, values in report["per_class"].items():
         numbers = [values[k] for k in ("precision", "recall", "f1", "average_precision")]
         shown = " ".join("        –" if v is None else f"{v:9.3f}" for v in numbers)
-        lines.append(f"  {name:22s} {shown} {values['positives']:9.0f}")
+        lines.append(f"  {_fitted(name, width)} {shown} {values['positives']:9.0f}")
     if report["intervals_over"] == "clips":
         lines.append(
             "  recordings are not known: intervals are over clips, and too narrow if several are of one recording"

@@ -8,9 +8,10 @@ is one more column: `labels` holds the name of the clip's label set (`dog + sire
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -66,13 +67,14 @@ def read_metadata(path: Path | str, columns: Mapping[str, str | int] | None = No
         path: The table, separated by commas, semicolons or tabs. It needs a column with the name of the file and one with
             its class or its labels; recording, fold, `start`, `end` and `salience` may be left out.
         columns: What the table calls the columns of the course: `file`, `recording`, `fold`, `class`, `classID`, `labels`,
-            `start`, `end`, `salience` → the name of a column; its position, counted from 0, if the table has no header; or `TABLE`
-            or `FOLDER`, if the name of the table or of its folder says it. Columns that already have the course's names,
-            or those of `COLUMNS`, need not be given.
+            `start`, `end`, `salience` → the name of a column; its position, counted from 0, if the table has no header; or
+            `TABLE` or `FOLDER`, if the name of the table or of its folder says it. Columns that already have the course's
+            names, or those of `COLUMNS`, need not be given.
 
     Returns:
-        One row per clip with the columns of `COLUMNS`, and `labels` where a clip has not exactly one label. Several rows
-        of one file are one clip if the table has labels.
+        One row per clip with the columns of `COLUMNS`, and `labels` where a clip has not exactly one label. Labels in one
+        cell are separated by ` + `, bars, semicolons or commas; those that hold such a mark are written in a list of quoted
+        names. If the table has labels, several rows of one file are one clip, and each of them has one label.
 
     Raises:
         DatasetError: If the file is not a table, a column is missing, or a value is missing or impossible.
@@ -178,6 +180,8 @@ def read_listing(paths: Iterable[Path | str], columns: Mapping[str, str | int] |
         extra = []
         says = "is listed twice" + (" in one fold" if table["fold"].notna().all() else "")
         refuse(~once, lambda row: f"{table[NAME_COLUMN][row]} {says}")
+        if "class" not in mapping:  # named as the class, it is one, whatever it looks like
+            _refuse_combined(table["class"], set(table["class"]), refuse)
         if "classID" in table:
             table["classID"] = _whole_numbers(table, "classID", refuse)
         else:
@@ -300,6 +304,8 @@ def _mapping(columns: Mapping[str, str | int]) -> dict[str, str | int]:
             raise DatasetError(f"no column {course!r} is known; give columns for {', '.join(_KNOWN)}")
         if column in mapping:
             raise DatasetError(f"the column {course!r} is given twice, also as {column!r}; give it once")
+        if not isinstance(name, int | str):
+            raise DatasetError(f"the column {course!r} is given as {name!r}; give one name, or one number")
         mapping[column] = int(name) if isinstance(name, int) or name.isdecimal() else name
     named = [name for name in mapping.values() if isinstance(name, str) and name not in (TABLE, FOLDER)]
     if _is_numbered(mapping) and named:
@@ -321,15 +327,8 @@ def _cells(path: Path, mapping: Mapping[str, str | int]) -> pd.DataFrame:
         if numbered and not text.strip() and mapping.get(NAME_COLUMN) == TABLE:  # a clip in which nothing is heard
             text = "," * max(name for name in mapping.values() if isinstance(name, int)) + '""'
         separator = _separator(text) if numbered else max(",;\t", key=text.partition("\n")[0].count)
-        table = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            header=None if numbered else 0,
-            skipinitialspace=True,
-            dtype=str,
-            na_filter=False,
-        )
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        table = _without_header(text, separator) if numbered else _with_header(text, separator)
+    except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DatasetError(f"{place}: not a CSV table that can be read ({error})") from error
     if f"first_{NAME_COLUMN}" in table:
         raise DatasetError(
@@ -357,7 +356,8 @@ def _cells(path: Path, mapping: Mapping[str, str | int]) -> pd.DataFrame:
     if absent:
         raise DatasetError(
             f"{place}: no column {', and no column '.join(absent)}; the columns are {there}. Say which of them it is (columns="
-            f"{{{', '.join(f'{name.split()[-1]!r}: …' for name in absent)}}})"
+            f"{{{', '.join(f'{name.split()[-1]!r}: …' for name in absent)}}}, or --columns "
+            f"{','.join(f'{name.split()[-1]}=…' for name in absent)})"
         )
     if table.empty:
         raise DatasetError(f"{place}: no rows below the header; a clip is a row")
@@ -370,6 +370,21 @@ def _cells(path: Path, mapping: Mapping[str, str | int]) -> pd.DataFrame:
         if column in _NUMBERS and separator == ";":  # a comma between the digits of numbers goes with semicolons
             cells[column] = cells[column].str.replace(",", ".", regex=False)
     return cells
+
+
+def _with_header(text: str, separator: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, dtype=str, na_filter=False)
+
+
+def _without_header(text: str, separator: str) -> pd.DataFrame:
+    """Read a table without a header, by far faster than pandas where there are thousands of small ones."""
+    rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if row]
+    if not rows:
+        raise csv.Error("no rows")
+    unlike = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
+    if unlike is not None:
+        raise csv.Error(f"row {unlike + 1} has {len(rows[unlike])} cells, the first {len(rows[0])}")
+    return pd.DataFrame(rows, dtype=str)
 
 
 def _separator(text: str) -> str:
@@ -473,7 +488,8 @@ def _unite(table: pd.DataFrame, key: list[str], where: Callable[[int], str], ref
         if any(differs(column).any() for column in columns):  # they are those of single sounds, and not of clips
             clips[columns] = np.nan
     sets: list[set[str]] = [set() for _ in first]
-    for number, labels in zip(clip, _split(table["labels"], refuse), strict=True):
+    cells, are_whole = table["labels"], len(first) < len(table)
+    for number, labels in zip(clip, _split(cells, refuse, are_whole=are_whole), strict=True):
         sets[number].update(labels)
     place = where(0).rpartition(":")[0]
     names = set().union(*sets)
@@ -488,19 +504,57 @@ def _unite(table: pd.DataFrame, key: list[str], where: Callable[[int], str], ref
     return clips.drop(columns="labels").astype({"classID": np.int64})
 
 
-def _split(cells: pd.Series, refuse: _Refuse) -> list[list[str]]:
-    """Split the cells of a column of labels."""
-    lists = cells.str.startswith("[") & cells.str.endswith("]")
-    plain = cells[~lists]
-    separator = next((mark for mark in _SEPARATORS if plain.str.contains(mark, regex=False).any()), JOINS)
-    labels = [_literal(cell) if is_list else cell.split(separator) for cell, is_list in zip(cells, lists, strict=True)]
+def _split(cells: pd.Series, refuse: _Refuse, *, are_whole: bool) -> list[list[str]]:
+    """Split the cells of a column of labels; those that are whole hold one label each."""
+    is_list = cells.str.match(r"^\[.*\]$|^\(.*\)$").astype(bool)
+    plain = cells[~is_list]
+    outside = plain.str.replace('"[^"]*"', "", regex=True)
+    separator = next((mark for mark in _SEPARATORS if outside.str.contains(mark, regex=False).any()), JOINS)
+    if are_whole:
+        labels = [_literal(cell) if listed else [cell] for cell, listed in zip(cells, is_list, strict=True)]
+    else:
+        labels = [
+            _literal(cell) if listed else _parts(cell, separator) for cell, listed in zip(cells, is_list, strict=True)
+        ]
     refuse(
         pd.Series([found is None for found in labels], dtype=bool),
         lambda row: (
             f"{cells[row]} is not a list of labels in quotes; write ['dog', 'siren'], or dog, siren without brackets"
         ),
     )
+    names = {label.strip() for found in labels for label in found or ()}
+    mixed = [
+        next(
+            (label for label in found or () if not listed and '"' not in cell and _is_combined(label.strip(), names)),
+            "",
+        )
+        for found, cell, listed in zip(labels, cells, is_list, strict=True)
+    ]
+    _refuse_combined(pd.Series(mixed, dtype=object), names, refuse)
     return [[label.strip() for label in found or () if label.strip()] for found in labels]
+
+
+def _parts(cell: str, separator: str) -> list[str]:
+    """Split a cell; what is in double quotes is one label, whatever it holds."""
+    if '"' not in cell or len(separator) > 1:
+        return cell.split(separator)
+    return next(csv.reader([cell], delimiter=separator, skipinitialspace=True))
+
+
+def _is_combined(name: str, names: Collection[str]) -> bool:
+    """Say whether a name looks like several names, one of which is there on its own."""
+    parts = {part.strip() for mark in _SEPARATORS for part in name.split(mark)} - {name}
+    return not parts.isdisjoint(names)
+
+
+def _refuse_combined(column: pd.Series, names: Collection[str], refuse: _Refuse) -> None:
+    refuse(
+        column.map(lambda name: _is_combined(name, names)).astype(bool),
+        lambda row: (
+            f"{column[row]!r} seems to be several labels, for one of them is there on its own: name the column as one of labels "
+            "(columns={'labels': …}, or --columns labels=…), and use one separator in all of it"
+        ),
+    )
 
 
 def _literal(cell: str) -> list[str] | None:
@@ -508,7 +562,7 @@ def _literal(cell: str) -> list[str] | None:
         found = ast.literal_eval(cell)
     except (ValueError, SyntaxError):
         return None
-    return found if isinstance(found, list) and all(isinstance(label, str) for label in found) else None
+    return list(found) if isinstance(found, list | tuple) and all(isinstance(label, str) for label in found) else None
 
 
 def _taxonomy(names: Iterable[str], place: str) -> Taxonomy:

@@ -153,8 +153,9 @@ def open_folder(
     listed = listing.clips
     if listed.empty:
         raise DatasetError(
-            f"{containers.shown(root)}: no clips here. Expected metadata/*.csv with the columns {', '.join(COLUMNS)} and the files in "
-            "audio/fold1, audio/fold2 …; `python -m course_utils data mini` makes a data set to start with"
+            f"{containers.shown(root)}: no clips here. Expected metadata/*.csv with the columns {', '.join(COLUMNS)} and the "
+            "files in audio/fold1, audio/fold2 …, or a table of your own (table=…, --table); "
+            f"`python -m course_utils data mini` makes a data set to start with. {_there(root)}"
         )
     metadata = ", ".join(map(containers.shown, tables[:1])) + (f" and {len(tables) - 1:,} more" if tables[1:] else "")
     paths = _find_files(root, listing)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 
@@ -44,11 +45,18 @@ def current() -> Profile:
     """Read the setting from the environment variables `COURSE_SIZE` and `COURSE_DATA`, and print it.
 
     Raises:
-        ValueError: If `COURSE_SIZE` is neither `lesson` nor `full`.
+        ValueError: If `COURSE_SIZE` is neither `lesson` nor `full`, or the clips of a folder have not one label each.
     """
+    from course_utils import datasets  # needs what lessons need; the rest of this module does not
+
     size, data = os.environ.get("COURSE_SIZE", "lesson"), os.environ.get("COURSE_DATA", "mini")
     if size not in ("lesson", "full"):
         raise ValueError(f"COURSE_SIZE is 'lesson' or 'full', not {size!r}")
+    if Path(data).expanduser().is_dir() and "labels" in datasets.open_folder(data).clips:
+        raise ValueError(
+            f"COURSE_DATA: the clips in {data} have any number of labels, and the lessons need one each; B1, section 2, is on "
+            "clips with several"
+        )
     where = "on a GPU if there is one" if size == "full" else "on the CPU, as a GPU gains nothing at this size"
     print(f"size: {size}, data: {data}, training {where}")
     return Profile(cast(Literal["lesson", "full"], size), data)

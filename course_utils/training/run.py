@@ -330,8 +330,8 @@ def _check(config: Config, data: Mixtures, own: Own) -> None:
     run_data.check_fits(config, data)
     if config.patience and not len(data.valid):
         raise ConfigurationError(
-            f"patience {config.patience} stops by the validation mAP, and no mixtures validate; ask for a valid_fraction "
-            "above 0, or for valid_folds, or set patience to 0"
+            f"patience {config.patience} stops by the validation mAP, and no mixtures validate; ask for a larger "
+            "valid_fraction, or for valid_folds, or set patience to 0"
         )
     if config.pos_weight and own.loss:
         raise ConfigurationError(
