@@ -49,7 +49,7 @@ class Recipe:
     equalize_energy: Annotated[bool, "Scale all clips to the same energy (sum of squares) before joining."] = False
     snr_range: Annotated[
         float,
-        "For `overlay`: the first clip is at most this many dB louder or softer than each other.",
+        "For `overlay`: the first clip is at most this many dB louder or softer than each of the others.",
     ] = 10.0
     max_onset: Annotated[float, "For `overlay`: the others begin up to this many seconds after the first clip."] = 2.0
     n_clips: Annotated[
@@ -102,9 +102,9 @@ class Config:
     ] = ""
     columns: Annotated[
         str,
-        "What the table calls `file`, `labels`, `class`, `classID`, `recording`, `fold`, `start`, `end` and `salience`, as "
-        "`file=fname,labels=tags`; a number is the place of a column in a table without a header, from 0, `TABLE` the name of "
-        "the table, and `FOLDER` that of its folder.",
+        "What the table calls `file`, `labels`, `class`, `classID`, `recording`, `fold`, `start`, `end` and `salience`, "
+        "such as `file=fname,labels=tags`. A number is the position of a column, counted from 0, in a table without a "
+        "header; `TABLE` is the name of the table, and `FOLDER` is the name of its folder.",
     ] = ""
     model: Annotated[str, "`cnn10`, `crnn`, or a name given to `models.register`."] = "cnn10"
     width: Annotated[int, "Channels of CNN10's first block; 64 is the paper's."] = 64
@@ -123,8 +123,8 @@ class Config:
     ] = "last"
     split: Annotated[
         Literal["official", "stratified", "clips", "random"],
-        "`official` (by fold, split before mixing), `stratified` (a fifth of the recordings, so that every class has its "
-        "share, split before mixing), `clips` (a fifth of the clips, at random, split before mixing) or `random` (the "
+        "`official` (by fold, split before mixing), `stratified` (a fifth of the clips of every class, in whole "
+        "recordings, split before mixing), `clips` (a fifth of the clips, at random, split before mixing) or `random` (the "
         "student report's: mix first, split after).",
     ] = "official"
     train_folds: Annotated[
@@ -135,7 +135,7 @@ class Config:
     test_folds: Annotated[tuple[int, ...], "Folds to test on."] = (10,)
     valid_fraction: Annotated[
         float,
-        "Share that validates, of the training recordings (`official`, `stratified`), clips (`clips`) or mixtures (`random`).",
+        "Share that validates, of training recordings (`official`), clips (`stratified`, `clips`) or mixtures (`random`).",
     ] = 0.1
     train_share: Annotated[
         float,
@@ -324,7 +324,9 @@ def names_of_columns(columns: str) -> dict[str, str]:
     for part in columns.split(",") if columns.strip() else ():
         name, equals, column = (piece.strip() for piece in part.partition("="))
         if not (name and equals and column) or name in names:
-            raise ConfigurationError(f"columns: {part.strip()!r} is not a column; write file=fname,labels=tags")
+            raise ConfigurationError(
+                f"columns: {part.strip()!r} is not name=column, or repeats a name; write file=fname,labels=tags"
+            )
         names[name] = column
     return names
 

@@ -59,8 +59,8 @@ class Mixtures:
         train: What to train on; its `set_epoch`, if it has one, draws the pairs of an epoch.
         valid: Mixtures by which the epoch and the threshold are chosen; may be empty.
         test: What the scores are reported on.
-        test_recordings: The recordings of the clips of every test mixture, `[N, k]`; where recordings are not known, numbers
-            of the clips.
+        test_recordings: The recordings of the clips of every test mixture, `[N, k]`; where recordings are not known, what
+            identifies the clips: row numbers or, of a stored set, names.
         fingerprint: A hash of the clips that were split, or of the stored plan: other data has a different one.
         notes: Remarks about the data, one line each.
         root: Where the clips, or the stored set, are.
@@ -92,7 +92,7 @@ class Mixtures:
         return "\n".join(self.notes)
 
     def have_combinations(self, head: str) -> bool:
-        """Say whether a network with this head is scored on combinations also: one that has an output for each, or pairs."""
+        """Say whether a network with this head is also scored on combinations: if it outputs each, or all are pairs."""
         return head == "combinations" or self.are_pairs
 
 
@@ -110,7 +110,7 @@ def prepare(config: Config, progress: bool | None = None) -> Mixtures:
         DatasetError: If the data is not there or does not fit the configuration.
         AudioError: If clips cannot be decoded and are not to be skipped.
         SplitError: If the folds cannot be split as asked.
-        ConfigurationError: If the head is for combinations, and some label sets are none.
+        ConfigurationError: If the head is for combinations, and some label sets are not combinations.
 
     Example:
         >>> mixtures = prepare(Config("mini"))  # doctest: +SKIP
@@ -167,12 +167,12 @@ def _codes(clips: pd.DataFrame, taxonomy: Taxonomy, n_clips: int) -> tuple[bool,
 
 
 def _check_parts(config: Config, parts: Mapping[str, pd.DataFrame], taxonomy: Taxonomy) -> None:
-    """Refuse parts that nothing can be learned from, chosen by or scored on."""
+    """Refuse an empty part for training or test, and any part in which no clip has a label."""
     for role, plan in parts.items():
         if plan.empty and role != "valid":
             raise DatasetError(
-                f"{config.data}: too few clips for {role}: a mixture takes {config.recipe.n_clips}; mix fewer (n_clips), or "
-                "split otherwise"
+                f"{config.data}: too few clips for {role}: a mixture takes {config.recipe.n_clips}; mix fewer clips "
+                "(n_clips), or choose another split"
             )
         if not plan.empty and not sets_of(plan, taxonomy).any():
             raise DatasetError(f"{config.data}: no clip for {role} has a label; choose other folds, or another split")
@@ -183,14 +183,15 @@ def _in_words(n_clips: int) -> str:
 
 
 def _cut_clips(config: Config, clips: pd.DataFrame) -> list[str]:
-    """Return a note if clips are cut whose labels may be of what is cut off."""
+    """Return a note if clips are cut: their labels may belong to what is cut off."""
     slot = config.recipe.slot_seconds
     cut = int((clips["duration"] > slot + 0.05).sum()) if config.recipe.joint == "slots" else 0
     if not cut:
         return []
-    whole = " whole: joint concatenate, or" if config.recipe.n_clips == 1 else ""
+    whole = "choose joint concatenate, or " if config.recipe.n_clips == 1 else ""
     return [
-        f"{cut:,} of {len(clips):,} clips are longer than a slot of {slot:g} s, and cut;{whole} longer slots (slot_seconds)"
+        f"{cut:,} of {len(clips):,} clips are longer than a slot of {slot:g} s and are cut; to keep them whole, {whole}"
+        "make the slots longer (slot_seconds)"
     ]
 
 
@@ -204,7 +205,9 @@ def _absent_classes(config: Config, parts: Mapping[str, pd.DataFrame], taxonomy:
     for role in ("train", "test"):
         absent = np.flatnonzero(~sets_of(parts[role], taxonomy).any(axis=0))
         if len(absent) and "labels" in parts[role]:
-            notes.append(f"nothing for {role} has {_some([taxonomy.classes[i] for i in absent])}")
+            notes.append(
+                f"none of the {config.recipe.noun} for {role} has {_some([taxonomy.classes[i] for i in absent])}"
+            )
     return notes
 
 
@@ -218,12 +221,12 @@ def check_fits(config: Config, data: Mixtures) -> None:
 
     Raises:
         ConfigurationError: If not: a run could then be tested on what it was trained on; or if the head has an output for
-            each combination, and label sets can be other than of one or two classes.
+            each combination, and some label sets can have no class, or more than two.
     """
     if config.head == "combinations" and not data.are_coded:
         raise ConfigurationError(
-            f"the head `combinations` is for label sets of one or two classes, and those of {config.recipe.n_clips} of these "
-            "clips can have none, or more; use the head `labels`, or mix fewer clips (n_clips)"
+            "the head `combinations` is for label sets of one or two classes, but these "
+            f"{config.recipe.noun} can have none, or more than two; use the head `labels`, or mix fewer clips (n_clips)"
         )
     made_by, wanted = data.made_by, _deciding(config)
     if made_by is not None and made_by != wanted:
@@ -340,7 +343,7 @@ def other_test(
 
 
 def _in_classes(dataset: ClipDataset, cache: ClipCache, classes: tuple[str, ...]) -> tuple[ClipDataset, ClipCache]:
-    """Return clips whose classes are numbered as a network does, which may know more classes than they have."""
+    """Return the clips with their classes numbered as the network numbers them; it may know more classes than they have."""
     known, taxonomy = dataset.taxonomy.classes, Taxonomy(tuple(classes))
     if known == taxonomy.classes:
         return dataset, cache

@@ -908,7 +908,7 @@ def _ranks(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _label_sets(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the share of every distinct label set, and the most frequent set `[C]`.
 
-    Of equally frequent sets it is the first in the order of combination IDs: (0,), (0, 1), (0, 2) … (1,), (1, 2) ….
+    Of equally frequent sets it is the first by its class IDs: (), (0,), (0, 1), (0, 1, 2) … (0, 2) … (1,), (1, 2) ….
     """
     sets, counts = np.unique(truth, axis=0, return_counts=True)
     largest = min(sets[counts == counts.max()], key=lambda row: tuple(np.flatnonzero(row)))

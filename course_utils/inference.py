@@ -237,14 +237,14 @@ def evaluate_on(
 
     Raises:
         ConfigurationError: If there is no checkpoint that can be read.
-        DatasetError: If the network knows combinations alone, and some label sets are none.
+        DatasetError: If the network knows only combinations, and some label sets are not combinations.
     """
     network, config, taxonomy, threshold = training.load_network(run, network)
     device = training.device_of(config)
     if config.head == "combinations" and not mixtures.are_coded:
         raise DatasetError(
-            "the network has an output for each combination of one or two classes, and some of these label sets have none or "
-            "more; test it on other clips"
+            "the network has an output for each combination of one or two classes, but some of these label sets have "
+            "no class, or more than two; test it on other clips"
         )
     batches = run_data.loader(config, mixtures.test, taxonomy)
     scores = training.score(

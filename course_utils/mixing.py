@@ -121,8 +121,8 @@ def plan_of(members: np.ndarray, clips: pd.DataFrame, taxonomy: Taxonomy, split:
     k = members.shape[1] if members.ndim == 2 else 0
     if not 1 <= k <= len(SIDES) or (members.size and not 0 <= members.min() <= members.max() < len(clips)):
         raise ValueError(
-            f"the clips of mixtures are [N, 1] to [N, {len(SIDES)}], rows from 0 to {len(clips) - 1}; got "
-            f"{list(members.shape)}"
+            f"the clips of mixtures are [N, 1] to [N, {len(SIDES)}], rows from 0 to {len(clips) - 1}; got shape "
+            f"{list(members.shape)}" + (f", rows {members.min()} to {members.max()}" if members.size else "")
         )
     plan = pd.DataFrame({side: members[:, i] for i, side in enumerate(SIDES[:k])})
     if k == 2 and "labels" not in clips:
@@ -161,7 +161,7 @@ def sets_of(plan: pd.DataFrame, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def level_columns(side: str) -> tuple[str, str]:
-    """Return the columns of a plan that hold SNR and onset of a clip but the first.
+    """Return the columns of a plan that hold the SNR and the onset of a clip other than the first.
 
     Example:
         >>> level_columns("second"), level_columns("third")
@@ -383,7 +383,7 @@ def overlay(
 
 
 def _overlay(clips: Sequence[np.ndarray], levels: Sequence[tuple[float, float]], sample_rate: int) -> np.ndarray:
-    """Add clips to the first, each at its SNR, the first over it, and from its onset on."""
+    """Add the other clips to the first, each from its onset on; its SNR is how many dB the first clip is louder."""
     powers = [_power(clip) for clip in clips]
     starts = [0]
     for snr, onset in levels:

@@ -43,8 +43,9 @@ _MEANINGS = {
     "F1": "precision and recall in one number, which is high only if both are.",
     "Macro, micro, samples": "the mean over the classes, rare or frequent; all decisions counted together; and the mean over "
     "the mixtures.",
-    "lrap, lwlrap": "sort the classes of a mixture by probability: of the classes down to one that is there, the share that "
-    "is there; the mean over mixtures, and over all classes that are there.",
+    "lrap, lwlrap": "sort the classes of a mixture by probability. For each class that is there, take all classes from the "
+    "top of the list down to it, and the share of these that are there. lrap is the mean over the classes of a mixture, and "
+    "then over the mixtures (one without a class counts 1); lwlrap is the mean over all that are there in any mixture.",
     "One error, coverage error": "the share of mixtures whose most probable class is not there; and how many classes, from the "
     "most probable one on, it takes to have all that are there.",
     "Labels, combinations": "each class is a decision of its own; and each pair of classes is one answer.",

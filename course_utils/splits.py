@@ -73,7 +73,7 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
-        """True if no recording is on both sides, which takes that recordings are known."""
+        """True if no recording is on both sides; False also if recordings are not known."""
         return self.recording == 0
 
     def describe(self) -> str:
@@ -88,7 +88,7 @@ class Audit:
         else:
             parts.append(("a recording", self.recording))
         shares = ", ".join(f"{name} {count:,} ({count / self.items:.1%})" for name, count in parts)
-        unknown = "; which share a recording is not known" if self.recording is None else ""
+        unknown = "; how many share a recording is not known" if self.recording is None else ""
         return f"audit: of {self.items:,} test items, those sharing with training:\n  {shares}{unknown}"
 
 
@@ -112,8 +112,8 @@ def official(
         valid_folds: Folds to validate on; if none, a share of the training recordings validates.
         train_folds: Folds to train on; None means all that are not named.
         valid_fraction: The share of the training recordings of each class that validates, at least one of a class
-            that has two or more, unless the share is 0. Of label sets, this is so wherever no other class would lose its
-            last recording by it.
+            that has two or more, unless the share is 0. With label sets, a class may go without, if another class
+            would otherwise lose its last training recording.
         seed: Which recordings validate.
 
     Returns:
@@ -175,7 +175,7 @@ def by_clips(
 
     Args:
         clips: The table of clips, with the column `fold`.
-        folds: Folds whose clips are split; None means all, also of clips without folds. The others are not used.
+        folds: Folds whose clips are split; None means all clips, even those without a fold. Other clips are not used.
         seed: Which clips go where.
         test_fraction: Share of the clips that tests.
         valid_fraction: Share of the others that validates.
@@ -202,8 +202,8 @@ def stratified(clips: pd.DataFrame, seed: int, *, test_fraction: float = 0.2, va
     """Split clips so that every class has its share of each part, before mixing; no recording is on two sides.
 
     Iterative stratification: of the classes that still have clips to place, the one with the fewest is taken, and its
-    recordings go, one after the other, to the part that lacks most clips of that class. Where recordings are not known,
-    every clip is its own.
+    recordings go, one after the other, to the part that lacks the most clips of that class. Where recordings are not
+    known, every clip counts as a recording of its own.
 
     Source: K. Sechidis, G. Tsoumakas, I. Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
 
@@ -240,9 +240,10 @@ def stratified(clips: pd.DataFrame, seed: int, *, test_fraction: float = 0.2, va
 
 
 def _stratify(clips: pd.DataFrame, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of every clip, 0 … len(shares) − 1, in which every class has about its share.
+    """Return the part of every clip, 0 … len(shares) − 1, so that each part has about its share of every class.
 
-    The first part, which trains, gives each other part at least one recording of every class of which it has two.
+    If another part lacks a class, the first part, which trains, gives it one recording of that class, unless that is the
+    last recording of some class there.
     """
     _, recording = np.unique(recordings_of(clips), return_inverse=True)
     per_clip = np.column_stack([np.ones(len(clips), np.int64), *(rows for _, rows in _rows_of_classes(clips))])
@@ -271,7 +272,7 @@ def _stratify(clips: pd.DataFrame, shares: np.ndarray, rng: np.random.Generator)
 
 
 def _give_every_class(part: np.ndarray, counts: np.ndarray, other: int) -> None:
-    """Move recordings from part 0 to another until that has every class it can have, and one clip at the least."""
+    """Move recordings from part 0 to another part until that part has every class it can have, and at least one clip."""
     for column in [*np.argsort(counts[:, 1:].sum(axis=0), kind="stable") + 1, 0]:  # rare classes first; then any clip
         if counts[part == other, column].any():
             continue
@@ -314,13 +315,13 @@ def folds_of(clips: pd.DataFrame) -> list[int]:
     """
     if clips["fold"].isna().any():
         raise SplitError(
-            "the table has no folds; split it without (--split stratified or clips), or name a column for them"
+            "the table has no folds; use --split stratified or --split clips, or name the column that holds the folds"
         )
     return sorted(int(fold) for fold in clips["fold"].unique())
 
 
 def rows_in(clips: pd.DataFrame, folds: Sequence[int] | None) -> np.ndarray:
-    """Return the row numbers of the clips in these folds, int64; of all clips if there are none named.
+    """Return the row numbers of the clips in these folds, int64; of all clips if no folds are named.
 
     Raises:
         SplitError: If a fold is not there.
@@ -499,7 +500,7 @@ def _check_shares(shares: dict[str, float], seed: int) -> None:
 
 
 def _rows_of_classes(clips: pd.DataFrame, rows: np.ndarray | None = None) -> Iterator[tuple[int | str, np.ndarray]]:
-    """Yield the classes of some clips, or all, each with booleans `[n]`: which of these have it. No label is none."""
+    """Yield the classes of some clips, or all, each with booleans `[n]`: which clips have it. The empty set is no class."""
     among = np.ones(len(clips), dtype=bool) if rows is None else np.isin(np.arange(len(clips)), rows)
     if "labels" not in clips:
         column = clips["classID"].to_numpy()

@@ -1,6 +1,6 @@
 """The classes, label sets, and combinations as one coding of label sets with one or two classes.
 
-A clip or a mixture carries a *label set*: any number of the `n` classes, none included. It is written down
+A clip or a mixture carries a *label set*: any number of the `n` classes, or none. It is written down
 
 - as a *multi-hot* vector of n zeros and ones, which is what networks are trained on;
 - as a *set name*, the names of its classes joined by ` + `: `dog_bark + siren`, `siren`, or nothing for the empty set.

@@ -155,7 +155,9 @@ def test_the_columns_are_given_once_and_may_be_others_for_other_clips(tmp_path):
 
 @pytest.mark.parametrize("text", ["file", "file=", "=a", "file=a,file=b", "file=a,,labels=b"])
 def test_columns_that_cannot_be_read_say_how_to_write_them(text):
-    with pytest.raises(ConfigurationError, match=r"^columns: .* is not a column; write file=fname,labels=tags$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^columns: .* is not name=column, or repeats a name; write file=fname,labels=tags$"
+    ):
         Config("mini", columns=text)
     assert (
         names_of_columns(" file = a b , labels=c=d ") == {"file": "a b", "labels": "c=d"} and names_of_columns("") == {}
@@ -327,7 +329,10 @@ def test_clips_that_are_not_mixed_are_cut_to_a_slot_and_said_to_be_or_taken_whol
     recipe = dataclasses.replace(ONE, slot_seconds=0.3)
     config = Config(str(several.root), split="stratified", recipe=recipe, **SMALL)
     cut = run_data.prepare(config, progress=False)
-    says = "40 of 40 clips are longer than a slot of 0.3 s, and cut; whole: joint concatenate, or longer slots (slot_seconds)"
+    says = (
+        "40 of 40 clips are longer than a slot of 0.3 s and are cut; to keep them whole, choose joint concatenate, or make "
+        "the slots longer (slot_seconds)"
+    )
     assert says in cut.notes and len(cut.test[0][0]) == round(0.3 * 22_050)
     whole = run_data.prepare(
         dataclasses.replace(config, recipe=dataclasses.replace(recipe, joint="concatenate")), progress=False
@@ -512,8 +517,10 @@ def test_a_stratified_split_without_recordings_takes_every_clip_for_its_own():
     assert [len(split.rows(role)) for role in splits.ROLES] == [72, 8, 20]
     found = splits.audit(clips, split.rows("train"), split.rows("test"))
     assert found.recording is None and not found.is_clean and found.recordings == ()
-    assert found.describe().endswith("a clip 0 (0.0%), all clips 0 (0.0%); which share a recording is not known")
-    with pytest.raises(SplitError, match=r"^the table has no folds; split it without \(--split stratified or clips\)"):
+    assert found.describe().endswith("a clip 0 (0.0%), all clips 0 (0.0%); how many share a recording is not known")
+    with pytest.raises(
+        SplitError, match=r"^the table has no folds; use --split stratified or --split clips, or name the column"
+    ):
         splits.official(clips, [1])
     with pytest.raises(SplitError, match="nothing is left for test"):
         splits.stratified(clips, 0, test_fraction=0.0)

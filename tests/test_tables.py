@@ -56,7 +56,7 @@ def test_fsdkaggle2019_has_labels_and_neither_folds_nor_recordings(tmp_path):
     says = data.describe().splitlines()
     assert says[0] == "d: 24 clips, 0.00 h, recordings not known, 4 classes"
     assert "  2.0 labels per clip, from 1 to 3" in says
-    assert "  no folds: split them with --split stratified, or clips" in says
+    assert "  no folds: split the clips with --split stratified, or --split clips" in says
     assert any(line.startswith("  recordings not known: no audit") for line in says)
     assert np.array_equal(
         open_folder(tmp_path, columns={"file": "fname"}).label_sets, data.label_sets

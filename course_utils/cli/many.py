@@ -54,7 +54,7 @@ class CrossVal(LogMelOptions, MixingOptions, ShareOptions, TrainingOptions, Devi
         clips = datasets.load(self.data, table=self.table or None, columns=columns).clips
         if clips["fold"].isna().any():
             raise ConfigurationError(
-                f"{self.data}: no folds, which crossval tests one after the other; name a column for them (--columns fold=…)"
+                f"{self.data}: crossval tests fold by fold, and these clips have none; name a column (--columns fold=…)"
             )
         present = folds_of_clips(clips)
         reports = {}

@@ -257,7 +257,7 @@ def headline(report: dict) -> str:
 
 
 def _fitted(name: str, width: int) -> str:
-    """Return a name in so many characters."""
+    """Return a name, padded or shortened to a width."""
     return f"{name:{width}s}" if len(name) <= width else f"{name[: width - 1]}…"
 
 

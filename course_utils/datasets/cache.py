@@ -128,7 +128,8 @@ class ClipCache:
     def examples(self, fold: int | None = None) -> dict[str, int]:
         """Choose one clip of each class to show: the most salient of a fold, and of these the longest.
 
-        Where clips have label sets, those with no other class come first. A class that no clip has is left out.
+        Where clips have label sets, a clip with no other class comes first, even one of another fold. A class that no clip
+        has is left out.
 
         Args:
             fold: Where to choose; None means the last. A class that this fold lacks comes from the last that has it.

@@ -68,13 +68,13 @@ def read_metadata(path: Path | str, columns: Mapping[str, str | int] | None = No
             its class or its labels; recording, fold, `start`, `end` and `salience` may be left out.
         columns: What the table calls the columns of the course: `file`, `recording`, `fold`, `class`, `classID`, `labels`,
             `start`, `end`, `salience` → the name of a column; its position, counted from 0, if the table has no header; or
-            `TABLE` or `FOLDER`, if the name of the table or of its folder says it. Columns that already have the course's
-            names, or those of `COLUMNS`, need not be given.
+            `TABLE` or `FOLDER`, if the name of the table or of its folder is the value. Columns that already have the
+            course's names, or those of `COLUMNS`, need not be given.
 
     Returns:
-        One row per clip with the columns of `COLUMNS`, and `labels` where a clip has not exactly one label. Labels in one
-        cell are separated by ` + `, bars, semicolons or commas; those that hold such a mark are written in a list of quoted
-        names. If the table has labels, several rows of one file are one clip, and each of them has one label.
+        One row per clip with the columns of `COLUMNS`, and `labels` if some clip does not have exactly one label. Labels in
+        one cell are separated by ` + `, bars, semicolons or commas; labels that contain such a mark are written as a list
+        of quoted names. If the table has labels, several rows of one file are one clip, and each row holds one label.
 
     Raises:
         DatasetError: If the file is not a table, a column is missing, or a value is missing or impossible.
@@ -383,12 +383,12 @@ def _without_header(text: str, separator: str) -> pd.DataFrame:
         raise csv.Error("no rows")
     unlike = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
     if unlike is not None:
-        raise csv.Error(f"row {unlike + 1} has {len(rows[unlike])} cells, the first {len(rows[0])}")
+        raise csv.Error(f"row {unlike + 1} has {len(rows[unlike])} cells, but the first row has {len(rows[0])}")
     return pd.DataFrame(rows, dtype=str)
 
 
 def _separator(text: str) -> str:
-    """Return the separator of a table without a header: there are as many of it in each line."""
+    """Return the separator of a table without a header: the mark that occurs equally often in every line."""
     lines = [re.sub('"[^"]*"', "", line) for line in text.splitlines() if line.strip()]
     as_many = [mark for mark in "\t;," if len({line.count(mark) for line in lines}) == 1 and mark in lines[0]]
     return as_many[0] if as_many else ","
@@ -468,7 +468,7 @@ def _leaves_its_folder(name: str) -> bool:
 
 
 def _unite(table: pd.DataFrame, key: list[str], where: Callable[[int], str], refuse: _Refuse) -> pd.DataFrame:
-    """Make one clip of all rows with one file and fold, with the labels of all, in the order of their first rows."""
+    """Unite all rows of one file and fold into one clip with all their labels; clips keep the order of their first rows."""
     first = np.flatnonzero(~table.duplicated(key))
     clip = table.groupby(key, sort=False, dropna=False).ngroup().to_numpy()
 
@@ -505,7 +505,7 @@ def _unite(table: pd.DataFrame, key: list[str], where: Callable[[int], str], ref
 
 
 def _split(cells: pd.Series, refuse: _Refuse, *, are_whole: bool) -> list[list[str]]:
-    """Split the cells of a column of labels; those that are whole hold one label each."""
+    """Split the cells of a column of labels; if they are whole, a cell holds one label, unless it is a list."""
     is_list = cells.str.match(r"^\[.*\]$|^\(.*\)$").astype(bool)
     plain = cells[~is_list]
     outside = plain.str.replace('"[^"]*"', "", regex=True)
@@ -551,8 +551,8 @@ def _refuse_combined(column: pd.Series, names: Collection[str], refuse: _Refuse)
     refuse(
         column.map(lambda name: _is_combined(name, names)).astype(bool),
         lambda row: (
-            f"{column[row]!r} seems to be several labels, for one of them is there on its own: name the column as one of labels "
-            "(columns={'labels': …}, or --columns labels=…), and use one separator in all of it"
+            f"{column[row]!r} seems to be several labels, because one of them also occurs alone; name the column as one "
+            "of labels (columns={'labels': …}, or --columns labels=…), and use one separator in all of it"
         ),
     )
 

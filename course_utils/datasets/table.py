@@ -82,7 +82,7 @@ class ClipDataset:
                 "  recordings not known: no audit can tell what the test shares with training, and intervals are over clips"
             )
         if not folds:
-            lines.append("  no folds: split them with --split stratified, or clips")
+            lines.append("  no folds: split the clips with --split stratified, or --split clips")
         if len(self.missing):
             lines.append(
                 f"  incomplete: {len(self.missing):,} of {n + len(self.missing):,} clips in the metadata are missing"
@@ -109,9 +109,9 @@ def open_folder(
 
     The metadata is `metadata/*.csv` or a CSV in the folder itself, or the tables that you name. A clip is looked for as
     `audio/foldN/NAME`, `foldN/NAME`, `audio/NAME` and `NAME`; where the ending differs (`.flac` or `.ogg` instead of
-    `.wav`), the file of the same name with another ending is taken. Where there are no folders of folds, it is then looked
-    for in all folders below; of several files with one name, the one in a folder that is called like the clip's fold, its
-    table or the folder of its table is taken.
+    `.wav`), the file of the same name with another ending is taken. Where there are no folders `foldN`, a clip
+    that is still missing is looked for in all folders below. If several files there have its name, the one is taken whose
+    folder has the name of the clip's fold, of its table, or of the folder of its table.
 
     Args:
         root: The folder.

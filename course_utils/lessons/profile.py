@@ -45,7 +45,7 @@ def current() -> Profile:
     """Read the setting from the environment variables `COURSE_SIZE` and `COURSE_DATA`, and print it.
 
     Raises:
-        ValueError: If `COURSE_SIZE` is neither `lesson` nor `full`, or the clips of a folder have not one label each.
+        ValueError: If `COURSE_SIZE` is neither `lesson` nor `full`, or the clips of a folder do not have one label each.
     """
     from course_utils import datasets  # needs what lessons need; the rest of this module does not
 
@@ -54,8 +54,8 @@ def current() -> Profile:
         raise ValueError(f"COURSE_SIZE is 'lesson' or 'full', not {size!r}")
     if Path(data).expanduser().is_dir() and "labels" in datasets.open_folder(data).clips:
         raise ValueError(
-            f"COURSE_DATA: the clips in {data} have any number of labels, and the lessons need one each; B1, section 2, is on "
-            "clips with several"
+            f"COURSE_DATA: some clips in {data} have no label or several, and the lessons need one per clip; for clips with "
+            "several labels, see B1, section 2"
         )
     where = "on a GPU if there is one" if size == "full" else "on the CPU, as a GPU gains nothing at this size"
     print(f"size: {size}, data: {data}, training {where}")

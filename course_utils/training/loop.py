@@ -198,7 +198,7 @@ def score(
         device: Where the network is.
         progress: Show a progress bar; None: only in a terminal.
         loss: The loss, from logits and targets: the mean over a batch.
-        as_combinations: Whether label sets are of one or two classes, and to be scored as combinations also.
+        as_combinations: Whether to score label sets also as combinations; all must then have one or two classes.
 
     Returns:
         Truth and scores of all mixtures, in order.
@@ -206,7 +206,7 @@ def score(
     Raises:
         ConfigurationError: If the network returns another number of logits than there are targets.
         DivergedError: If an output of the network is NaN or infinite.
-        ValueError: If a label set is no combination, and they are to be scored as combinations.
+        ValueError: If `as_combinations` is true, and a label set is not a combination.
 
     Example:
         >>> from course_utils.mixing import collate
