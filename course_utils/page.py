@@ -180,7 +180,9 @@ def _pictures(result: Evaluation) -> Iterable[str]:
             partial(plots.bars, values, xlabel=name),
             (WIDTH, 0.8 + 0.27 * len(values)),
             alt=f"Bars, {name}: {', '.join(f'{label} {value:.2f}' for label, value in values.items())}.",
-            see=f"{best} has the highest {name}, {values[best]:.2f}, and {worst} the lowest, {values[worst]:.2f}.",
+            see=f"{best} has the highest {name}, {values[best]:.2f}, and {worst} the lowest, {values[worst]:.2f}."
+            if values[best] > values[worst]
+            else f"all classes have the same {name}, {values[best]:.2f}.",
         )
     some = Taxonomy(tuple(known)) if len(known) == CLASSES else taxonomy
     rows = list(columns.values()) if len(known) == CLASSES else list(range(taxonomy.n_classes))
