@@ -20,11 +20,11 @@ def run(tones, tmp_path_factory):
         patch.setenv("COURSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         config = Config(
             data=str(tones),
-            width=4,
+            width=8,
             n_mels=32,
             hop_length=1024,
             test_folds=(3,),
-            epochs=12,
+            epochs=24,
             batch_size=16,
             learning_rate=1e-2,
             spec_augment=False,
@@ -60,7 +60,7 @@ def test_a_planted_sound_is_found_where_it_was_planted(tmp_path, run):
     found = inference.predict(run, tmp_path / "a.flac")
     in_it = found.timeline["street_music"].to_numpy()
     touched = found.timeline["start"].between(19.5, 20.5).to_numpy()  # windows of 1 s that hold some of it
-    assert in_it[touched].max() > 0.3 > in_it[~touched].max()
+    assert in_it[touched].max() > 0.5 > in_it[~touched].max()
 
 
 def test_predicting_equals_scoring(run, tmp_path):
