@@ -259,7 +259,7 @@ def test_throughput(device, quick, record_property):
     prepared = fabric.setup(network, training.make_optimizer(config, network))
     sounds = torch.randn(32, 8 * SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     lengths = torch.full((32,), 8 * SAMPLE_RATE)
-    batch = Batch(sounds, lengths, torch.zeros(32, 10), torch.zeros(32, dtype=torch.int64)).to(device)
+    batch = Batch(sounds, lengths, torch.zeros(32, 10)).to(device)
     examples, backward = training.examples_of(batch, config), training.make_backward(fabric, *prepared, config)
     warm_up, steps = (5, 50) if device.type == "cuda" else (1, 1)
     for step in range(warm_up + steps):
